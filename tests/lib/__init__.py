@@ -1,0 +1,1 @@
+"""What the tests share: servers, processes, journals of handler runs, and waiting."""
