@@ -1,0 +1,122 @@
+"""A worker of the Python release whose handlers write the same journal as tests/handlers/journal.c.
+
+    py_worker.py --journal FILE [options] -- NAME=BEHAVIOUR...
+
+Prints `LISTENING <worker id>` on stderr once its LISTEN is in effect. SIGTERM ends it gracefully.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from datetime import timedelta
+
+import asyncpg
+from pgqueuer import PgQueuer
+from pgqueuer.core import qm
+from pgqueuer.errors import RetryRequested
+from pgqueuer.types import QueueExecutionMode
+
+GATE_SECONDS = 60
+
+
+class JournalWriter:
+    def __init__(self, path):
+        self.path = path
+        self.fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+    def write(self, *fields):
+        os.write(self.fd, ("\t".join(map(str, fields)) + "\n").encode())
+
+    def gate_is_open(self):
+        return os.path.exists(self.path + ".gate")
+
+
+async def run_behaviour(behaviour, job, journal):
+    if behaviour == "sleep":
+        await asyncio.sleep(int(job.payload) / 1000)
+    elif behaviour == "gate":
+        async with asyncio.timeout(GATE_SECONDS):
+            while not journal.gate_is_open():
+                await asyncio.sleep(0.005)
+    elif behaviour in ("fail", "hold"):
+        raise ValueError("boom")
+    elif behaviour == "hold_unless_open":
+        if not journal.gate_is_open():
+            raise ValueError("boom")
+    elif behaviour == "retry_once":
+        if job.attempts == 0:
+            delay = timedelta(milliseconds=int(job.payload or b"0"))
+            raise RetryRequested(delay=delay, reason="asked to")
+    elif behaviour != "ok":
+        raise SystemExit(f"no such behaviour: {behaviour}")
+
+
+def register(queuer, name, behaviour, journal):
+    async def handle(job):
+        start = time.monotonic_ns()
+        payload = job.payload
+        journal.write(
+            "start", os.getpid(), job.id, job.attempts, start, job.entrypoint, job.priority,
+            -1 if payload is None else len(payload), hashlib.sha256(payload or b"").hexdigest(),
+            "-" if job.headers is None else json.dumps(job.headers),
+        )
+        outcome = "failed"
+        try:
+            await run_behaviour(behaviour, job, journal)
+            outcome = "done"
+        except RetryRequested:
+            outcome = "retry"
+            raise
+        finally:
+            journal.write("end", os.getpid(), job.id, job.attempts, start, time.monotonic_ns(),
+                          outcome)
+
+    on_failure = "hold" if behaviour.startswith("hold") else "delete"
+    queuer.entrypoint(name, on_failure=on_failure)(handle)
+
+
+def announce_listening(queuer):
+    original = qm.listeners.initialize_notice_event_listener
+
+    async def listen_and_announce(*arguments, **options):
+        await original(*arguments, **options)
+        print(f"LISTENING {queuer.qm.queue_manager_id}", file=sys.stderr, flush=True)
+
+    qm.listeners.initialize_notice_event_listener = listen_and_announce
+
+
+async def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--journal", required=True)
+    parser.add_argument("--mode", default="continuous")
+    parser.add_argument("--batch-size", type=int, default=10)
+    parser.add_argument("--dequeue-timeout", type=float, default=30)
+    parser.add_argument("--heartbeat-timeout", type=float, default=30)
+    parser.add_argument("--max-concurrent-tasks", type=int)
+    parser.add_argument("entrypoints", nargs="+")
+    options = parser.parse_args()
+
+    connection = await asyncpg.connect(os.environ["PGDSN"])
+    queuer = PgQueuer.from_asyncpg_connection(connection)
+    journal = JournalWriter(options.journal)
+    for text in options.entrypoints:
+        name, _, behaviour = text.partition("=")
+        register(queuer, name, behaviour or name, journal)
+    announce_listening(queuer)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, queuer.shutdown.set)
+    await queuer.qm.run(
+        dequeue_timeout=timedelta(seconds=options.dequeue_timeout),
+        batch_size=options.batch_size,
+        mode=QueueExecutionMode[options.mode],
+        max_concurrent_tasks=options.max_concurrent_tasks,
+        heartbeat_timeout=timedelta(seconds=options.heartbeat_timeout),
+    )
+    await connection.close()
+
+
+asyncio.run(main())
