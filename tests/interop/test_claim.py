@@ -1,0 +1,172 @@
+"""Claiming beside Python workers: once each, in order, in time, and after a worker's death."""
+
+import time
+
+from lib import invariants, program
+from lib.jobs import NewJob
+from lib.waiting import wait_until
+
+HEARTBEAT = 2.0  # seconds, set by the tests; the default of 30 s is exercised elsewhere
+
+
+def open_gate(journal):
+    journal.path.with_name(journal.path.name + ".gate").touch()
+
+
+def end_of(database, job_id, status="successful", deadline=20):
+    wait_until(lambda: database.log_of(job_id)[-1:] == [status], deadline,
+               lambda: f"job {job_id} ends as {status}, log: {database.log_of(job_id)}")
+
+
+def test_a_mixed_fleet_runs_each_job_once(queue_db, produce, python_enqueue, spawn_worker,
+                                          python_worker, journal):
+    fleet = [spawn_worker(queue_db, "--batch-size", "5", args=["work=sleep"]) for _ in range(2)]
+    fleet += [
+        python_worker(queue_db, "--batch-size", "5", "--max-concurrent-tasks", "10",
+                      entrypoints=["work=sleep"])
+        for _ in range(2)
+    ]
+    jobs = [NewJob("work", b"4", priority=i % 3) for i in range(750)]
+    ids = produce(queue_db, jobs) + python_enqueue(queue_db, jobs)
+    wait_until(lambda: queue_db.job_count() == 0, 60, "the fleet drains the queue", interval=0.1)
+    for worker in fleet:
+        assert worker.stop() == 0, worker.log()
+    invariants.check_kept(queue_db, ids)
+    invariants.check_single(journal, ids)
+    assert queue_db.log_counts() == {"queued": 1500, "picked": 1500, "successful": 1500}
+    assert len({run.pid for run in journal.runs()}) == 4, "a worker of the fleet had nothing to do"
+
+
+def test_priority_goes_before_age_across_entrypoints(queue_db, produce, drain, journal):
+    jobs = [NewJob(name, b"", priority=p) for p in (0, 5, -5, 5, 0) for name in ("b", "a", "c")]
+    ids = produce(queue_db, jobs)
+    drain(queue_db, "--threads", "1", "--lanes", "1", args=["a=ok", "b=ok", "c=ok"])
+    wanted = [i for _, i in sorted((-job.priority, i) for job, i in zip(jobs, ids))]
+    assert [run.job_id for run in journal.runs()] == wanted
+
+
+def test_a_deferred_job_starts_at_its_time_and_not_at_the_poll(
+    queue_db, produce, spawn_worker, journal
+):
+    # The poll is far beyond the test's deadline: only the job's own time can wake the worker.
+    worker = spawn_worker(queue_db, "--dequeue-timeout", "600", args=["ok"])
+    [deferred] = produce(queue_db, [NewJob("ok", b"", delay_ms=1500)])
+    [now] = produce(queue_db, [NewJob("ok", b"")])
+    end_of(queue_db, now, deadline=5)
+    end_of(queue_db, deferred, deadline=8)
+    early, late = queue_db.rows(
+        "SELECT extract(epoch FROM l.created - q.created)::float8 FROM pgqueuer_log q"
+        " JOIN pgqueuer_log l USING (job_id) WHERE q.status = 'queued' AND l.status = 'picked'"
+        " ORDER BY job_id DESC"
+    )
+    assert early[0] < 1.0
+    assert 1.5 <= late[0] < 1.5 + 5 * 0.2
+    worker.stop_cleanly()
+
+
+def test_a_job_that_is_due_exactly_now_is_claimed(queue_db):
+    """The worker's own statement, since no clock can be made to stand still outside of one
+    transaction."""
+    text = (program.REPOSITORY / "sql" / "claim_row.sql").read_text()
+    text = text.replace(":queue", "pgqueuer").replace(":log", "pgqueuer_log")
+    with queue_db.connect(autocommit=False) as connection:
+        connection.execute(
+            "INSERT INTO pgqueuer (priority, status, entrypoint, execute_after)"
+            " VALUES (0, 'queued', 'e', now()), (0, 'queued', 'e', now() + interval '1 us')"
+        )
+        connection.execute(
+            f"PREPARE claim (int4, text[], uuid, int8, int8[], bool) AS {text}"
+        )
+        claimed = connection.execute(
+            "EXECUTE claim (10, '{e}', '00000000-0000-0000-0000-000000000001', 30000, NULL, false)"
+        ).fetchall()
+        assert [row[0] for row in claimed] == [1]
+        connection.rollback()
+
+
+def test_a_left_over_slot_does_not_stop_an_unlimited_worker(queue_db, drain, journal):
+    """A Python worker with a limit leaves the slot on a row that it retries; seat 0 is taken by
+    another of its jobs meanwhile."""
+    queue_db.execute(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, queue_manager_id, slot)"
+        " VALUES (0, 'picked', 'ok', gen_random_uuid(), 0)"
+    )
+    queue_db.execute(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, slot) SELECT 0, 'queued', 'ok', 0"
+        " FROM generate_series(1, 3)"
+    )
+    drain(queue_db, args=["ok"])
+    assert sorted(journal.run_counts()) == [2, 3, 4]
+    assert queue_db.job_count("slot = 0 AND status = 'picked'") == 1
+    assert queue_db.job_count() == 1
+
+
+def test_retry_and_hold_leave_no_slot(queue_db, spawn_worker):
+    queue_db.execute(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, slot, payload)"
+        " VALUES (0, 'queued', 'retry_once', 7, '3600000'), (0, 'queued', 'hold', 8, '')"
+    )
+    worker = spawn_worker(queue_db, args=["retry_once", "hold"])
+    wait_until(lambda: queue_db.job_count("status = 'failed' OR attempts = 1") == 2, 10, "both end")
+    assert queue_db.job_count("slot IS NOT NULL OR queue_manager_id IS NOT NULL") == 0
+    worker.stop_cleanly()
+
+
+def check_takeover(database, job_id, journal, killed_at_ns):
+    first, second = journal.runs_of(job_id)
+    assert first.pid != second.pid
+    assert (first.attempts, second.attempts) == (0, 0)
+    assert first.end_ns is None, "the first run was killed"
+    # The last beat is at most H/2 and one flush older than the kill.
+    assert second.start_ns - killed_at_ns > 0.25 * HEARTBEAT * 1e9, "taken from a live worker"
+    assert database.log_of(job_id) == ["queued", "picked", "picked", "successful"]
+
+
+def test_c_takes_over_the_job_of_a_killed_python_worker(
+    queue_db, produce, spawn_worker, python_worker, journal
+):
+    victim = python_worker(queue_db, "--heartbeat-timeout", str(HEARTBEAT), entrypoints=["gate"])
+    [job_id] = produce(queue_db, [NewJob("gate", b"payload")])
+    journal.wait_runs(1)
+    successor = spawn_worker(queue_db, "--heartbeat-timeout", str(HEARTBEAT), args=["gate"])
+    killed_at = time.monotonic_ns()
+    victim.kill()
+    journal.wait_runs(2, deadline=5 * (HEARTBEAT + 1))
+    open_gate(journal)
+    end_of(queue_db, job_id)
+    successor.stop_cleanly()
+    check_takeover(queue_db, job_id, journal, killed_at)
+
+
+def test_python_takes_over_the_job_of_a_killed_c_worker(
+    queue_db, produce, spawn_worker, python_worker, journal
+):
+    victim = spawn_worker(queue_db, "--heartbeat-timeout", str(HEARTBEAT), args=["gate"])
+    [job_id] = produce(queue_db, [NewJob("gate", b"payload")])
+    journal.wait_runs(1)
+    successor = python_worker(queue_db, "--heartbeat-timeout", str(HEARTBEAT),
+                              "--dequeue-timeout", "0.5", entrypoints=["gate"])
+    killed_at = time.monotonic_ns()
+    victim.kill()
+    journal.wait_runs(2, deadline=5 * (HEARTBEAT + 1))
+    open_gate(journal)
+    end_of(queue_db, job_id)
+    assert successor.stop() == 0
+    check_takeover(queue_db, job_id, journal, killed_at)
+
+
+def test_a_live_job_is_never_taken_over(queue_db, produce, spawn_worker, python_worker, journal):
+    """Jobs that run for several heartbeat timeouts, with idle workers of both kinds waiting."""
+    owner = spawn_worker(queue_db, "--heartbeat-timeout", "1", args=["sleep"])
+    ids = produce(queue_db, [NewJob("sleep", b"4000")] * 3)
+    journal.wait_runs(3)
+    idle = spawn_worker(queue_db, "--heartbeat-timeout", "1", "--dequeue-timeout", "0.2",
+                        args=["sleep"])
+    python_idle = python_worker(queue_db, "--heartbeat-timeout", "1", "--dequeue-timeout", "0.2",
+                                entrypoints=["sleep"])
+    for job_id in ids:
+        end_of(queue_db, job_id)
+    for worker in (owner, idle, python_idle):
+        assert worker.stop() == 0, worker.log()
+    invariants.check_single(journal, ids)
+    assert all(queue_db.log_of(job_id) == ["queued", "picked", "successful"] for job_id in ids)
