@@ -1,0 +1,30 @@
+/* Enqueueing inside the caller's own transaction, on the caller's own connection.
+ *
+ * The only public header that needs libpq's. */
+#ifndef PGQUEUER_LIBPQ_H
+#define PGQUEUER_LIBPQ_H
+
+#include <libpq-fe.h>
+
+#include <pgqueuer/client.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Enqueues `count` jobs with one statement on `conn`. Begins, commits and rolls back nothing: in a
+ * transaction the jobs appear with the caller's COMMIT and wake workers then; outside of one the
+ * statement commits by itself. A failure leaves the caller's transaction failed, as any failed
+ * statement does. `names` may be NULL; otherwise as pgq_enqueue_batch.
+ * The connection must be idle or in a transaction, with no result pending and not in pipeline mode
+ * (else PGQ_E_STATE or PGQ_E_UNSUPPORTED). Blocks as PQexecParams does.
+ * Errors: as pgq_enqueue_batch. */
+PGQ_API PGQ_CHECKED pgq_code pgq_enqueue_on(PGconn *conn, const pgq_names *names,
+                                            const pgq_new_job *jobs, size_t count,
+                                            pgq_on_conflict on_conflict, int64_t *ret_ids,
+                                            pgq_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,33 @@
+-- beat_row: renews the heartbeat of picked jobs, and tells which claims are lost. A row that
+-- somebody has locked is passed over: it is being settled, cancelled or looked at.
+-- $1 int8[]         ids, each once
+-- $2 timestamptz[]  `updated` of the claims
+-- $3 uuid           this worker
+-- > ord int8    the places in the arrays of the jobs whose claim is lost
+-- locks: the rows, SKIP LOCKED
+-- index: the primary key
+-- log: none
+-- notify: none
+WITH input AS MATERIALIZED (
+    SELECT i.ord, i.id, i.token
+    FROM unnest($1::int8[], $2::timestamptz[]) WITH ORDINALITY AS i (id, token, ord)
+), free AS MATERIALIZED (
+    SELECT q.id, q.updated
+    FROM :queue AS q
+    WHERE q.id = ANY ($1) AND q.status = 'picked' AND q.queue_manager_id = $3
+    ORDER BY q.id
+    FOR UPDATE SKIP LOCKED
+), beaten AS (
+    UPDATE :queue AS q
+    SET heartbeat = now()
+    WHERE q.id = ANY (ARRAY(SELECT free.id
+                            FROM free JOIN input ON input.id = free.id AND input.token = free.updated))
+)
+SELECT input.ord
+FROM input
+LEFT JOIN (SELECT id, updated
+           FROM :queue
+           WHERE id = ANY ($1) AND status = 'picked' AND queue_manager_id = $3) AS held
+    ON held.id = input.id AND held.updated = input.token
+WHERE held.id IS NULL
+ORDER BY input.ord

@@ -1,0 +1,51 @@
+-- check_worker: what a worker needs and the database has not, in the order in which the Python
+-- release asks for it. The objects are looked up as the worker's own statements will find them.
+-- > kind text, name text, owner text    table, column, label or index; owner: the table or type
+-- locks: none
+-- log: none
+-- notify: none
+WITH wanted (place, kind, name, owner) AS (
+    VALUES (1, 'table', :queue_literal, ''),
+           (2, 'table', :statistics_literal, ''),
+           (3, 'table', :log_literal, ''),
+           (4, 'column', 'updated', :queue_literal),
+           (5, 'column', 'heartbeat', :queue_literal),
+           (6, 'column', 'queue_manager_id', :queue_literal),
+           (7, 'column', 'execute_after', :queue_literal),
+           (8, 'column', 'headers', :queue_literal),
+           (9, 'column', 'attempts', :queue_literal),
+           (10, 'column', 'slot', :queue_literal),
+           (11, 'column', 'dedupe_key', :queue_literal),
+           (12, 'column', 'traceback', :log_literal),
+           (13, 'label', 'canceled', :status_literal),
+           (14, 'label', 'failed', :status_literal),
+           (15, 'index', '_job_id_status', :log_literal),
+           (16, 'index', '_picked_slot_idx', :queue_literal)
+), missing AS (
+    SELECT w.*
+    FROM wanted AS w
+    WHERE CASE w.kind
+              WHEN 'table' THEN to_regclass(w.name) IS NULL
+              WHEN 'column' THEN NOT EXISTS (
+                  SELECT FROM pg_attribute AS a
+                  WHERE a.attrelid = to_regclass(w.owner) AND a.attname = w.name
+                        AND a.attnum > 0 AND NOT a.attisdropped)
+              WHEN 'label' THEN NOT EXISTS (
+                  SELECT FROM pg_enum AS e
+                  WHERE e.enumtypid = to_regtype(w.owner) AND e.enumlabel = w.name)
+              ELSE NOT EXISTS (
+                  SELECT
+                  FROM pg_index AS x
+                  JOIN pg_class AS i ON i.oid = x.indexrelid
+                  JOIN pg_class AS t ON t.oid = x.indrelid
+                  WHERE t.oid = to_regclass(w.owner) AND i.relname = t.relname || w.name)
+          END
+)
+SELECT m.kind,
+       CASE WHEN m.kind = 'index'
+            THEN coalesce((SELECT c.relname FROM pg_class AS c WHERE c.oid = to_regclass(m.owner)), '')
+                 || m.name
+            ELSE m.name END AS name,
+       m.owner
+FROM missing AS m
+ORDER BY m.place

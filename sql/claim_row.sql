@@ -1,0 +1,59 @@
+-- claim_row: claims due jobs on the row lane. With $5 given also the jobs whose worker went silent,
+-- except those that this worker runs itself; with $6 also the jobs that an earlier claim of this
+-- worker took and whose reply never came.
+-- $1 int4    jobs wanted
+-- $2 text[]  entrypoints
+-- $3 uuid    this worker
+-- $4 int8    heartbeat timeout in milliseconds
+-- $5 int8[]  ids of the jobs that this worker has; NULL: fresh jobs only
+-- $6 bool    adopt
+-- > id int8, updated timestamptz, priority int4, attempts int4, entrypoint text, payload bytea,
+-- > headers jsonb    in the order (priority DESC, id)
+-- locks: the rows, SKIP LOCKED
+-- index: {queue}_ep_prio_id_idx, {queue}_picked_heartbeat_idx, {queue}_queue_manager_id_idx
+-- log: picked, one a job
+-- notify: none (the trigger is silent on UPDATE)
+WITH fresh AS MATERIALIZED (
+    SELECT due.id, due.priority
+    FROM unnest($2::text[]) AS e (entrypoint)
+    CROSS JOIN LATERAL (
+        SELECT q.id, q.priority
+        FROM :queue AS q
+        WHERE q.entrypoint = e.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
+        ORDER BY q.priority DESC, q.id
+        LIMIT $1
+        FOR UPDATE SKIP LOCKED
+    ) AS due
+), stale AS MATERIALIZED (
+    SELECT q.id, q.priority
+    FROM :queue AS q
+    WHERE $5::int8[] IS NOT NULL AND q.status = 'picked' AND q.entrypoint = ANY ($2)
+          AND q.heartbeat < now() - $4 * interval '1 millisecond' AND q.id <> ALL ($5)
+    ORDER BY q.priority DESC, q.id
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+), adopted AS MATERIALIZED (
+    SELECT q.id, q.priority
+    FROM :queue AS q
+    WHERE $6 AND q.queue_manager_id = $3 AND q.status = 'picked' AND q.entrypoint = ANY ($2)
+          AND q.id <> ALL ($5)
+    ORDER BY q.priority DESC, q.id
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+), chosen AS MATERIALIZED (
+    SELECT id
+    FROM (SELECT * FROM fresh UNION SELECT * FROM stale UNION SELECT * FROM adopted) AS c
+    ORDER BY priority DESC, id
+    LIMIT $1
+), claimed AS (
+    UPDATE :queue AS q
+    SET status = 'picked', queue_manager_id = $3, updated = now(), heartbeat = now(), slot = NULL
+    WHERE q.id = ANY (ARRAY(SELECT id FROM chosen))
+    RETURNING q.id, q.updated, q.priority, q.attempts, q.entrypoint, q.payload, q.headers
+), logged AS (
+    INSERT INTO :log (job_id, status, priority, entrypoint)
+    SELECT id, 'picked', priority, entrypoint FROM claimed ORDER BY priority DESC, id
+)
+SELECT id, updated, priority, attempts, entrypoint, payload, headers
+FROM claimed
+ORDER BY priority DESC, id

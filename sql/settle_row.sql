@@ -1,0 +1,49 @@
+-- settle_row: writes the outcomes of picked jobs. A job counts only while this worker's claim of it
+-- stands: its row is picked, by this worker, with `updated` as the claim set it.
+-- $1 int8[]         ids, each once
+-- $2 timestamptz[]  `updated` of the claims
+-- $3 uuid           this worker
+-- $4 text[]         successful, exception, canceled: the row goes; failed: it is held; queued: it
+--                   is retried
+-- $5 int8[]         for queued: delay in milliseconds
+-- $6 jsonb[]        tracebacks, NULL for none
+-- > ord int8    the places in the arrays of the jobs that were written; the others' claims are lost
+-- locks: the rows, in the order of their ids
+-- index: the primary key
+-- log: one a job, with its traceback
+-- notify: table_changed_event delete, by the trigger, once
+WITH input AS MATERIALIZED (
+    SELECT i.ord, i.id, i.token, i.status, i.delay_ms, i.traceback
+    FROM unnest($1::int8[], $2::timestamptz[], $4::text[], $5::int8[], $6::jsonb[])
+             WITH ORDINALITY AS i (id, token, status, delay_ms, traceback, ord)
+), locked AS MATERIALIZED (
+    SELECT q.id, q.updated, q.entrypoint, q.priority
+    FROM :queue AS q
+    WHERE q.id = ANY ($1) AND q.status = 'picked' AND q.queue_manager_id = $3
+    ORDER BY q.id
+    FOR UPDATE
+), matched AS MATERIALIZED (
+    SELECT input.ord, input.id, input.status, input.delay_ms, input.traceback, locked.entrypoint,
+           locked.priority
+    FROM input JOIN locked ON locked.id = input.id AND locked.updated = input.token
+), gone AS (
+    DELETE FROM :queue AS q
+    WHERE q.id = ANY (ARRAY(SELECT id FROM matched WHERE status NOT IN ('failed', 'queued')))
+), held AS (
+    UPDATE :queue AS q
+    SET status = 'failed', updated = now(), queue_manager_id = NULL, slot = NULL
+    WHERE q.id = ANY (ARRAY(SELECT id FROM matched WHERE status = 'failed'))
+), retried AS (
+    UPDATE :queue AS q
+    SET status = 'queued', execute_after = now() + matched.delay_ms * interval '1 millisecond',
+        attempts = q.attempts + 1, updated = now(), queue_manager_id = NULL, slot = NULL
+    FROM matched
+    WHERE q.id = ANY (ARRAY(SELECT id FROM matched WHERE status = 'queued'))
+          AND matched.id = q.id
+), logged AS (
+    INSERT INTO :log (job_id, status, priority, entrypoint, traceback)
+    SELECT id, status:::status, priority, entrypoint, traceback
+    FROM matched
+    ORDER BY ord
+)
+SELECT ord FROM matched ORDER BY ord

@@ -1,0 +1,178 @@
+/* Blocking calls over the same connection, for clients and administration. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "pg/conn_internal.h"
+
+#include <errno.h>
+#include <poll.h>
+
+/* Waits until the connection has something to do or the deadline passes, then does it. */
+static pgq_code turn(pg_conn *conn, int64_t deadline_us)
+{
+    struct pollfd wait = {.fd = pg_conn_fd(conn), .events = pg_conn_events(conn)};
+    int64_t own_deadline_us = base_min_i64(deadline_us, pg_conn_deadline_us(conn));
+    int64_t now_us = clock_monotonic_us();
+
+    if (now_us >= deadline_us)
+        return PGQ_E_TIMEOUT;
+    if (poll(&wait, 1, clock_poll_ms(now_us, own_deadline_us)) < 0 && errno != EINTR)
+        return PGQ_E_INTERNAL;
+    (void)pg_conn_process(conn, clock_monotonic_us());
+    return PGQ_OK;
+}
+
+pgq_code pg_conn_open(pg_conn *conn, int64_t deadline_us, pgq_error *err)
+{
+    pg_reply reply;
+    pgq_code code;
+
+    if (pg_conn_state(conn) == PG_READY) {
+        /* an idle connection may have been closed since the last call: look before sending */
+        (void)pg_conn_process(conn, clock_monotonic_us());
+        pg_conn_next(conn, &reply);
+        result_release(&reply.result);
+    }
+    if (pg_conn_state(conn) == PG_READY)
+        return PGQ_OK;
+    pg_conn_connect(conn, clock_monotonic_us());
+    while (pg_conn_state(conn) == PG_CONNECTING) {
+        code = turn(conn, deadline_us);
+        if (code != PGQ_OK) {
+            pg_conn_close(conn);
+            return error_set(err, code, "no connection was made in time");
+        }
+    }
+    if (pg_conn_state(conn) == PG_READY)
+        return PGQ_OK;
+    if (err != NULL)
+        *err = *pg_conn_error(conn);
+    return pg_conn_error(conn)->code;
+}
+
+/* Waits for the next reply; a timeout closes the connection, for its pipeline is not empty. */
+static pgq_code next_reply(pg_conn *conn, int64_t deadline_us, pg_reply *reply, pgq_error *err)
+{
+    for (;;) {
+        pgq_code code;
+
+        pg_conn_next(conn, reply);
+        if (reply->kind != PG_REPLY_NONE)
+            return PGQ_OK;
+        code = turn(conn, deadline_us);
+        if (code == PGQ_OK)
+            continue;
+        pg_conn_close(conn);
+        (void)error_set(err, code, "the database did not answer in time");
+        error_hint(err, "what was sent may still be carried out");
+        return code;
+    }
+}
+
+static pgq_code outcome_unknown(const pg_reply *reply, pgq_error *err)
+{
+    (void)error_set(err, PGQ_E_OUTCOME_UNKNOWN, "%.400s", reply->error.message);
+    error_hint(err, "what was sent may or may not have been carried out");
+    return PGQ_E_OUTCOME_UNKNOWN;
+}
+
+/* Reads replies up to the sync. The first error counts; the last rows are kept. */
+static pgq_code drain(pg_conn *conn, int64_t deadline_us, pg_result *ret_result,
+                      char *ret_constraint, pgq_error *err)
+{
+    pg_result rows = PG_RESULT_INIT;
+    pgq_error first = PGQ_ERROR_INIT;
+    pg_reply reply;
+    pgq_code code;
+
+    do {
+        code = next_reply(conn, deadline_us, &reply, err);
+        if (code == PGQ_OK && reply.kind == PG_REPLY_LOST)
+            code = outcome_unknown(&reply, err);
+        if (code != PGQ_OK) {
+            result_release(&rows);
+            return code;
+        }
+        if (reply.kind == PG_REPLY_ROWS) {
+            result_release(&rows);
+            rows = reply.result;
+        } else if (reply.kind == PG_REPLY_ERROR && first.code == PGQ_OK) {
+            first = reply.error;
+            if (ret_constraint != NULL)
+                memcpy(ret_constraint, reply.constraint, sizeof(reply.constraint));
+        }
+    } while (reply.kind != PG_REPLY_SYNC);
+    if (first.code != PGQ_OK || ret_result == NULL)
+        result_release(&rows);
+    if (first.code != PGQ_OK) {
+        if (err != NULL)
+            *err = first;
+        return first.code;
+    }
+    if (ret_result != NULL)
+        *ret_result = rows;
+    return PGQ_OK;
+}
+
+/* A send that failed leaves half a unit queued: only a new connection is clean again. */
+static pgq_code not_sent(pg_conn *conn, pgq_code code, pgq_error *err)
+{
+    pg_conn_close(conn);
+    if (code == PGQ_E_NOMEM)
+        return error_nomem(err);
+    return error_set(err, code, "the statement could not be sent");
+}
+
+pgq_code pg_conn_call(pg_conn *conn, statement_id id, const params *p, int64_t deadline_us,
+                      pg_result *ret_result, char *ret_constraint, pgq_error *err)
+{
+    pgq_code code = pg_conn_send(conn, id, p);
+
+    if (code != PGQ_OK)
+        return not_sent(conn, code, err);
+    /* from here on the server may have it, whatever fails */
+    code = pg_conn_sync(conn);
+    if (code == PGQ_E_NOMEM)
+        return not_sent(conn, code, err);
+    return drain(conn, deadline_us, ret_result, ret_constraint, err);
+}
+
+pgq_code pg_conn_call_sql(pg_conn *conn, const char *sql, int64_t deadline_us,
+                          pg_result *ret_result, pgq_error *err)
+{
+    pgq_code code = pg_conn_send_sql(conn, sql);
+
+    if (code != PGQ_OK)
+        return not_sent(conn, code, err);
+    code = pg_conn_sync(conn);
+    if (code == PGQ_E_NOMEM)
+        return not_sent(conn, code, err);
+    return drain(conn, deadline_us, ret_result, NULL, err);
+}
+
+pgq_code pg_conn_run_script(pg_conn *conn, const char *const *sqls, size_t count,
+                            int64_t deadline_us, pgq_error *err)
+{
+    pg_result committed = PG_RESULT_INIT;
+    pgq_code code = pg_conn_send_sql(conn, "BEGIN");
+
+    for (size_t i = 0; code == PGQ_OK && i < count; i++)
+        code = pg_conn_send_sql(conn, sqls[i]);
+    if (code == PGQ_OK)
+        code = pg_conn_sync(conn);
+    if (code != PGQ_OK)
+        return not_sent(conn, code, err);
+    code = drain(conn, deadline_us, NULL, NULL, err);
+    if (pg_conn_state(conn) != PG_READY)
+        return code;
+    if (code != PGQ_OK) {
+        if (pg_conn_call_sql(conn, "ROLLBACK", deadline_us, NULL, NULL) != PGQ_OK)
+            pg_conn_close(conn);
+        return code;
+    }
+    code = pg_conn_call_sql(conn, "COMMIT", deadline_us, &committed, err);
+    /* the COMMIT of a failed transaction succeeds, with another tag */
+    if (code == PGQ_OK && !base_streq(result_tag(&committed), "COMMIT"))
+        code = error_set(err, PGQ_E_DATABASE, "the transaction was rolled back");
+    result_release(&committed);
+    return code;
+}

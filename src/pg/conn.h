@@ -1,0 +1,100 @@
+/* One connection: non-blocking, pipelined, with a deadline for each host.
+ *
+ * Two kinds of callers: an event loop, which waits for pg_conn_fd/_events/_deadline and then calls
+ * pg_conn_process and pg_conn_next; and the blocking helpers at the end, which do the same with
+ * poll(). One thread at a time. A lost connection, at any byte, is the reply PG_REPLY_LOST and
+ * the state PG_BROKEN, once; from there only pg_conn_connect and pg_conn_free are useful.
+ *
+ *   down --connect--> connecting --> ready --> broken --connect--> connecting
+ *                        `---------------------^
+ */
+#ifndef PG_CONN_H
+#define PG_CONN_H
+
+#include "pg/param.h"
+#include "pg/result.h"
+#include "pg/sqlstate.h"
+#include "pg/statement.h"
+#include "pg/target.h"
+
+typedef enum pg_state { PG_DOWN, PG_CONNECTING, PG_READY, PG_BROKEN } pg_state;
+
+typedef struct pg_connection pg_conn; /* the tag pg_conn is libpq's */
+
+/* The target and the statements are borrowed and must outlive the connection. */
+pgq_code pg_conn_new(const target *t, const statements *s, pg_conn **ret_conn);
+
+/* Closes and frees. Takes NULL; returns NULL. */
+pg_conn *pg_conn_free(pg_conn *conn);
+
+/* Starts to connect, from PG_DOWN or PG_BROKEN. Never blocks: names are resolved in a thread. */
+void pg_conn_connect(pg_conn *conn, int64_t now_us);
+
+/* Closes at once, whatever is under way; the state is PG_DOWN. */
+void pg_conn_close(pg_conn *conn);
+
+pg_state pg_conn_state(const pg_conn *conn);
+
+/* Why the connection is PG_BROKEN. Valid until the next pg_conn_connect. */
+const pgq_error *pg_conn_error(const pg_conn *conn);
+
+/* What the loop waits for: a descriptor (-1: none; it may change with every call of process),
+ * POLLIN and POLLOUT, and an instant of clock_monotonic_us (CLOCK_NEVER: none). */
+int pg_conn_fd(const pg_conn *conn);
+short pg_conn_events(const pg_conn *conn);
+int64_t pg_conn_deadline_us(const pg_conn *conn);
+
+/* Reads, writes, connects as far as it goes without blocking. Returns the state. */
+pg_state pg_conn_process(pg_conn *conn, int64_t now_us);
+
+/* Queues a statement, or plain SQL without parameters; then pg_conn_sync ends the unit: a
+ * statement that fails makes the later ones fail up to the next sync. They send nothing by
+ * themselves beyond what the socket takes; process sends the rest. params may be NULL.
+ * PGQ_E_NOMEM (nothing was queued), PGQ_E_STATE (not ready), PGQ_E_CONNECTION_LOST. */
+pgq_code pg_conn_send(pg_conn *conn, statement_id id, const params *p);
+pgq_code pg_conn_send_sql(pg_conn *conn, const char *sql);
+pgq_code pg_conn_sync(pg_conn *conn);
+
+typedef enum pg_reply_kind {
+    PG_REPLY_NONE,    /* nothing complete has arrived */
+    PG_REPLY_ROWS,    /* a statement succeeded; `result` is the caller's to release. It is
+                         committed, in a transaction of its own, only with the sync */
+    PG_REPLY_ERROR,   /* a statement failed, or after all statements the commit: `error` */
+    PG_REPLY_SKIPPED, /* a statement was not run, because an earlier one of its unit failed */
+    PG_REPLY_SYNC,    /* the end of a unit */
+    PG_REPLY_LOST     /* the connection is broken: what was not answered may or may not be done */
+} pg_reply_kind;
+
+typedef struct pg_reply {
+    pg_reply_kind kind;
+    pg_result result;
+    pgq_error error;
+    char constraint[64]; /* of the error: the constraint's name, or "" */
+} pg_reply;
+
+/* Takes the next reply, in the order of sending. */
+void pg_conn_next(pg_conn *conn, pg_reply *reply);
+
+/* Takes the next notification; false: none. The payload is borrowed until the next call. */
+bool pg_conn_notification(pg_conn *conn, const char **ret_channel, const char **ret_payload);
+
+/* Blocking helpers. `deadline_us` is an instant; CLOCK_NEVER waits for ever. */
+
+/* Connects if need be and waits until the connection is ready. */
+pgq_code pg_conn_open(pg_conn *conn, int64_t deadline_us, pgq_error *err);
+
+/* Runs one statement in a transaction of its own. On PGQ_OK ret_result (may be NULL) is the
+ * caller's to release. After PGQ_E_TIMEOUT, PGQ_E_OUTCOME_UNKNOWN and PGQ_E_CONNECTION_LOST the
+ * connection is broken. ret_constraint (may be NULL, 64 bytes) receives the violated one. */
+pgq_code pg_conn_call(pg_conn *conn, statement_id id, const params *p, int64_t deadline_us,
+                      pg_result *ret_result, char *ret_constraint, pgq_error *err);
+
+/* Runs one statement of plain SQL, likewise. */
+pgq_code pg_conn_call_sql(pg_conn *conn, const char *sql, int64_t deadline_us,
+                          pg_result *ret_result, pgq_error *err);
+
+/* Runs statements of plain SQL in one transaction: all of them or none. */
+pgq_code pg_conn_run_script(pg_conn *conn, const char *const *sqls, size_t count,
+                            int64_t deadline_us, pgq_error *err);
+
+#endif

@@ -1,0 +1,45 @@
+/* Typed, checked reading of a result in the binary format. */
+#ifndef PG_RESULT_H
+#define PG_RESULT_H
+
+#include <pgqueuer/job.h>
+
+#include "base/random.h"
+
+/* One result, with its own memory. A reader that meets NULL, another length or a column that is
+ * not there returns zero and marks the result malformed; ask once, after reading. */
+typedef struct pg_result_value {     /* the tag pg_result is libpq's */
+    struct pg_result_handle *handle; /* libpq's; NULL: empty */
+    bool malformed;
+} pg_result;
+
+#define PG_RESULT_INIT \
+    {                  \
+        NULL, false    \
+    }
+
+size_t result_rows(const pg_result *r);
+bool result_is_null(const pg_result *r, size_t row, int column);
+bool result_bool(pg_result *r, size_t row, int column);
+int32_t result_int4(pg_result *r, size_t row, int column);
+int64_t result_int8(pg_result *r, size_t row, int column);
+
+/* The microseconds since 2000-01-01 of a timestamptz. */
+int64_t result_timestamp(pg_result *r, size_t row, int column);
+
+/* Borrowed from the result; data NULL for SQL NULL. */
+pgq_bytes result_bytes(pg_result *r, size_t row, int column);
+
+/* NUL-terminated, borrowed from the result; NULL for SQL NULL. */
+const char *result_text(pg_result *r, size_t row, int column);
+
+/* The JSON text of a jsonb value, likewise. */
+const char *result_jsonb(pg_result *r, size_t row, int column);
+
+/* The command tag, such as "COMMIT" or "INSERT 0 3"; "" when there is none. */
+const char *result_tag(const pg_result *r);
+
+/* Frees the memory; the result is empty then. */
+void result_release(pg_result *r);
+
+#endif

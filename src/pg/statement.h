@@ -1,0 +1,40 @@
+/* The SQL statements of sql/, made ready for one set of names.
+ *
+ * tools/embed turns every sql/NAME.sql into bytes and into an id STATEMENT_NAME. In the files,
+ * :queue, :log, :statistics, :schedules, :status and :channel stand for quoted names (qualified
+ * where there is a schema), and :queue_literal, :log_literal ... for the same as SQL literals, in
+ * psql's own syntax; :queue_name_literal is the bare name. $n are parameters whose types the
+ * header comment gives. */
+#ifndef PG_STATEMENT_H
+#define PG_STATEMENT_H
+
+#include "pg/names.h"
+#include "pg/oid.h"
+#include "sql.gen.h"
+
+enum { STATEMENT_PARAMS_MAX = 16 };
+
+typedef struct statement {
+    const char *name; /* the file's name without ".sql"; also the prepared statement's name */
+    const char *text;
+    uint32_t param_types[STATEMENT_PARAMS_MAX];
+    int param_count;
+} statement;
+
+/* All statements for one set of names. Immutable after it is made, so threads may share it. */
+typedef struct statements {
+    arena memory;
+    statement all[STATEMENT_COUNT];
+} statements;
+
+/* PGQ_E_NOMEM, or PGQ_E_INTERNAL for a file that has an unknown placeholder or type. */
+pgq_code statements_new(const names *n, statements **ret_statements, pgq_error *err);
+
+/* One statement alone, in the caller's arena, for calls that have no client. */
+pgq_code statement_expand(const names *n, statement_id id, arena *a, statement *ret_statement,
+                          pgq_error *err);
+
+/* Takes NULL; returns NULL. */
+statements *statements_free(statements *s);
+
+#endif

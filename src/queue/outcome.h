@@ -1,0 +1,40 @@
+/* The texts of an outcome: what goes into the traceback of a log row. */
+#ifndef QUEUE_OUTCOME_H
+#define QUEUE_OUTCOME_H
+
+#include <pgqueuer/worker.h>
+
+#include "base/buffer.h"
+#include "base/random.h"
+
+typedef enum outcome_kind {
+    OUTCOME_DONE = 1,
+    OUTCOME_FAIL = 2,
+    OUTCOME_RETRY = 3,
+    OUTCOME_CANCELLED = 4
+} outcome_kind;
+
+typedef struct outcome_text {
+    const char *type;    /* NULL: none given */
+    const char *message; /* NULL: none given; cut at PGQ_OUTCOME_TEXT_BYTES_MAX */
+} outcome_text;
+
+/* What the log row needs to know beside the text. */
+typedef struct traceback_context {
+    int64_t job_id;
+    int32_t attempts;
+    const char *entrypoint;
+    const char *worker_id;
+    int64_t wall_us;
+    bool retry;
+    int64_t delay_ms; /* of a retry */
+} traceback_context;
+
+/* Adds the JSON object of a log row's traceback: the six keys that Python's readers require.
+ * text may be NULL. Source: wire contract 9. */
+void outcome_add_traceback(buffer *out, const traceback_context *context, const outcome_text *text);
+
+/* Adds a delay as Python prints a timedelta: [D day[s], ]H:MM:SS[.ffffff]. */
+void outcome_add_timedelta(buffer *out, int64_t delay_ms);
+
+#endif

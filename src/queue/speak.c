@@ -1,0 +1,348 @@
+#include "queue/speak.h"
+#include "base/clock.h"
+#include "base/error.h"
+
+#include <stdlib.h>
+
+pgq_code speaker_init(speaker *s, const uuid *worker, const speaker_entrypoint *entrypoints,
+                      size_t entrypoint_count, int64_t heartbeat_timeout_us, size_t capacity)
+{
+    pgq_code code = PGQ_OK;
+
+    *s = (speaker){
+        .worker = *worker,
+        .heartbeat_timeout_us = heartbeat_timeout_us,
+        .entrypoints = entrypoints,
+        .entrypoint_count = entrypoint_count,
+        .by_name = MAP_INIT,
+        .params = PARAMS_INIT,
+        .json = BUFFER_INIT,
+        .capacity = capacity,
+    };
+    (void)uuid_format(worker, s->worker_text);
+    s->rows = calloc(capacity, sizeof(*s->rows));
+    s->places = calloc(capacity, sizeof(*s->places));
+    if (s->rows == NULL || s->places == NULL)
+        code = PGQ_E_NOMEM;
+    for (size_t i = 0; code == PGQ_OK && i < entrypoint_count; i++) {
+        const char *name = entrypoints[i].name;
+
+        code = map_add(&s->by_name, name, strlen(name), (void *)(uintptr_t)(i + 1));
+    }
+    if (code != PGQ_OK)
+        speaker_release(s);
+    return code;
+}
+
+void speaker_release(speaker *s)
+{
+    map_release(&s->by_name);
+    params_release(&s->params);
+    buffer_release(&s->json);
+    free(s->rows);
+    free(s->places);
+    s->rows = NULL;
+    s->places = NULL;
+}
+
+static void add_entrypoints(speaker *s)
+{
+    param_array_begin(&s->params, PG_OID_TEXT, s->entrypoint_count);
+    for (size_t i = 0; i < s->entrypoint_count; i++)
+        element_text(&s->params, s->entrypoints[i].name);
+    param_array_end(&s->params);
+}
+
+static void add_tokens(params *p, const claim_token *tokens, size_t count)
+{
+    param_array_begin(p, PG_OID_INT8, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, tokens[i].id);
+    param_array_end(p);
+    param_array_begin(p, PG_OID_TIMESTAMPTZ, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, tokens[i].updated);
+    param_array_end(p);
+}
+
+static void add_claim(speaker *s, const sentence *what)
+{
+    params *p = &s->params;
+
+    param_int4(p, what->of.claim.batch);
+    add_entrypoints(s);
+    param_uuid(p, &s->worker);
+    param_int8(p, s->heartbeat_timeout_us / 1000);
+    if (what->of.claim.known == NULL) {
+        param_null(p);
+    } else {
+        param_array_begin(p, PG_OID_INT8, what->of.claim.known_count);
+        for (size_t i = 0; i < what->of.claim.known_count; i++)
+            element_int8(p, what->of.claim.known[i]);
+        param_array_end(p);
+    }
+    param_bool(p, what->of.claim.adopt);
+}
+
+static bool has_traceback(const settle_item *item)
+{
+    return item->status == PGQ_STATUS_EXCEPTION || item->status == PGQ_STATUS_FAILED ||
+           item->status == PGQ_STATUS_QUEUED;
+}
+
+static void add_traceback(speaker *s, const settle_item *item, int64_t wall_us)
+{
+    traceback_context context = {
+        .job_id = item->token.id,
+        .attempts = item->attempts,
+        .entrypoint = s->entrypoints[item->entrypoint].name,
+        .worker_id = s->worker_text,
+        .wall_us = wall_us,
+        .retry = item->status == PGQ_STATUS_QUEUED,
+        .delay_ms = item->delay_ms,
+    };
+    outcome_text refused = {"SettleRefused", item->refused_text};
+
+    buffer_clear(&s->json);
+    outcome_add_traceback(&s->json, &context, item->refused_text != NULL ? &refused : item->text);
+    if (s->json.broken)
+        s->params.data.broken = true;
+    else
+        element_jsonb(&s->params, s->json.data, s->json.len);
+}
+
+static void add_settle(speaker *s, const sentence *what)
+{
+    const settle_item *items = what->of.settle.items;
+    size_t count = what->of.settle.count;
+    int64_t wall_us = clock_wall_us();
+    params *p = &s->params;
+
+    param_array_begin(p, PG_OID_INT8, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, items[i].token.id);
+    param_array_end(p);
+    param_array_begin(p, PG_OID_TIMESTAMPTZ, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, items[i].token.updated);
+    param_array_end(p);
+    param_uuid(p, &s->worker);
+    param_array_begin(p, PG_OID_TEXT, count);
+    for (size_t i = 0; i < count; i++)
+        element_text(p, pgq_status_name(items[i].status));
+    param_array_end(p);
+    param_array_begin(p, PG_OID_INT8, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, items[i].delay_ms);
+    param_array_end(p);
+    param_array_begin(p, PG_OID_JSONB, count);
+    for (size_t i = 0; i < count; i++) {
+        if (has_traceback(&items[i]))
+            add_traceback(s, &items[i], wall_us);
+        else
+            element_null(p);
+    }
+    param_array_end(p);
+}
+
+static void add_release(speaker *s, const sentence *what)
+{
+    if (what->of.tokens.tokens == NULL) {
+        param_null(&s->params);
+        param_null(&s->params);
+    } else {
+        add_tokens(&s->params, what->of.tokens.tokens, what->of.tokens.count);
+    }
+    param_uuid(&s->params, &s->worker);
+}
+
+static void add_beat(speaker *s, const sentence *what)
+{
+    add_tokens(&s->params, what->of.tokens.tokens, what->of.tokens.count);
+    param_uuid(&s->params, &s->worker);
+}
+
+static void add_probe(speaker *s, const sentence *what)
+{
+    (void)what;
+    add_entrypoints(s);
+    param_int8(&s->params, s->heartbeat_timeout_us / 1000);
+}
+
+static void read_check(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
+{
+    pg_result *r = &heard->result;
+    const char *kind, *name, *owner;
+
+    (void)s;
+    (void)what;
+    if (result_rows(r) == 0)
+        return;
+    kind = result_text(r, 0, 0);
+    name = result_text(r, 0, 1);
+    owner = result_text(r, 0, 2);
+    if (kind == NULL || name == NULL || owner == NULL)
+        return;
+    reply->refused = true;
+    reply->class = SQLSTATE_SCHEMA;
+    if (base_streq(kind, "table")) {
+        (void)error_set(&reply->error, PGQ_E_SCHEMA_MISSING, "the table %s is missing", name);
+        error_hint(&reply->error, "run `pgqueuer install`, or check --prefix, --schema and the "
+                                  "database's name");
+    } else {
+        (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH, "the %s %s is missing in %s", kind,
+                        name, owner);
+        error_hint(&reply->error, "the schema is of an older version: run `pgq upgrade` of the "
+                                  "Python release, or install into an empty schema");
+    }
+}
+
+static const char *defect_of(const char *headers)
+{
+    if (headers == NULL || headers[0] == '{')
+        return NULL;
+    return "the job's headers are not a JSON object";
+}
+
+/* The index of an entrypoint; entrypoint_count when it is none of ours. */
+static uint32_t entrypoint_index(const speaker *s, pgq_bytes name)
+{
+    const map_entry *entry = name.data != NULL ? map_find(&s->by_name, name.data, name.len) : NULL;
+
+    return entry != NULL ? (uint32_t)((uintptr_t)entry->value - 1) : (uint32_t)s->entrypoint_count;
+}
+
+static void fill_job(speaker *s, pgq_job *job, pg_result *r, size_t row, const claimed_row *from)
+{
+    const char *headers = result_jsonb(r, row, 6);
+
+    if (headers != NULL && base_streq(headers, "null"))
+        headers = NULL;
+    job->id = from->token.id;
+    job->priority = from->priority;
+    job->attempts = from->attempts;
+    job->entrypoint_index = from->entrypoint;
+    job->entrypoint = s->entrypoints[from->entrypoint].name;
+    job->user = s->entrypoints[from->entrypoint].user;
+    job->payload = result_bytes(r, row, 5);
+    job->headers = headers;
+    job->defect = defect_of(headers);
+}
+
+static void read_claim(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
+{
+    pg_result *r = &heard->result;
+    size_t count = result_rows(r);
+    job_batch *batch = NULL;
+
+    (void)what;
+    if (count > s->capacity)
+        count = s->capacity; /* cannot happen: the statement has its limit */
+    for (size_t i = 0; i < count; i++) {
+        s->rows[i] = (claimed_row){
+            .token = {result_int8(r, i, 0), result_timestamp(r, i, 1)},
+            .priority = result_int4(r, i, 2),
+            .attempts = result_int4(r, i, 3),
+            .entrypoint = entrypoint_index(s, result_bytes(r, i, 4)),
+        };
+        if (s->rows[i].entrypoint >= s->entrypoint_count)
+            r->malformed = true;
+    }
+    if (r->malformed) {
+        reply->refused = true;
+        reply->class = SQLSTATE_SCHEMA;
+        (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH,
+                        "the columns of the queue table have other types than expected");
+        error_hint(&reply->error, "run `pgqueuer verify --expect present`");
+        return;
+    }
+    if (count > 0)
+        batch = job_batch_new(r, count);
+    for (size_t i = 0; batch != NULL && i < count; i++) {
+        fill_job(s, &batch->jobs[i], &batch->result, i, &s->rows[i]);
+        s->rows[i].body = &batch->jobs[i];
+    }
+    reply->rows = s->rows;
+    reply->row_count = count;
+}
+
+/* Ordinality counts from one; the engine from zero. */
+static void read_places(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
+{
+    size_t count = result_rows(&heard->result);
+
+    (void)what;
+    for (size_t i = 0; i < count && i < s->capacity; i++)
+        s->places[i] = (uint32_t)(result_int8(&heard->result, i, 0) - 1);
+    reply->places = s->places;
+    reply->place_count = count < s->capacity ? count : s->capacity;
+}
+
+static int64_t read_interval(pg_result *r, int column)
+{
+    return result_is_null(r, 0, column) ? CLOCK_NEVER : base_max_i64(0, result_int8(r, 0, column));
+}
+
+static void read_probe(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
+{
+    pg_result *r = &heard->result;
+
+    (void)s;
+    (void)what;
+    reply->due = result_bool(r, 0, 0);
+    reply->queued = result_bool(r, 0, 1);
+    reply->next_due_us = read_interval(r, 2);
+    reply->next_stale_us = read_interval(r, 3);
+}
+
+static void read_nothing(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
+{
+    (void)s;
+    (void)what;
+    (void)heard;
+    (void)reply;
+}
+
+static void add_nothing(speaker *s, const sentence *what)
+{
+    (void)s;
+    (void)what;
+}
+
+/* One row a sentence: its statement, how its parameters are made, how its rows are understood. */
+static const struct speech {
+    statement_id statement;
+    void (*add)(speaker *s, const sentence *what);
+    void (*read)(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
+} speeches[] = {
+    [SENTENCE_CHECK] = {STATEMENT_CHECK_WORKER, add_nothing, read_check},
+    [SENTENCE_LISTEN] = {STATEMENT_LISTEN, add_nothing, read_nothing},
+    [SENTENCE_CLAIM] = {STATEMENT_CLAIM_ROW, add_claim, read_claim},
+    [SENTENCE_SETTLE] = {STATEMENT_SETTLE_ROW, add_settle, read_places},
+    [SENTENCE_BEAT] = {STATEMENT_BEAT_ROW, add_beat, read_places},
+    [SENTENCE_RELEASE] = {STATEMENT_RELEASE_ROW, add_release, read_nothing},
+    [SENTENCE_PROBE] = {STATEMENT_PROBE, add_probe, read_probe},
+};
+
+pgq_code speaker_say(speaker *s, pg_conn *conn, const sentence *what)
+{
+    const struct speech *speech = &speeches[what->kind];
+    pgq_code code;
+
+    params_clear(&s->params);
+    speech->add(s, what);
+    code = pg_conn_send(conn, speech->statement, &s->params);
+    return code == PGQ_OK ? pg_conn_sync(conn) : code;
+}
+
+void speaker_hear(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *ret_reply)
+{
+    *ret_reply = (sentence_reply){.refused = heard->kind != PG_REPLY_ROWS};
+    if (ret_reply->refused) {
+        ret_reply->error = heard->error;
+        ret_reply->class = sqlstate_classify(heard->error.sqlstate);
+    } else {
+        speeches[what->kind].read(s, what, heard, ret_reply);
+    }
+    result_release(&heard->result);
+}

@@ -1,0 +1,45 @@
+/* Sentences to SQL and replies back: the translator between the engine and a connection. */
+#ifndef QUEUE_SPEAK_H
+#define QUEUE_SPEAK_H
+
+#include "base/map.h"
+#include "pg/conn.h"
+#include "queue/job.h"
+#include "queue/outcome.h"
+#include "queue/sentence.h"
+
+/* An entrypoint as the translator needs it. */
+typedef struct speaker_entrypoint {
+    const char *name;
+    void *user;
+} speaker_entrypoint;
+
+/* What all sentences of one worker share, and scratch memory for reading. Immutable but for the
+ * scratch; belongs to the I/O thread. */
+typedef struct speaker {
+    uuid worker;
+    char worker_text[UUID_TEXT_BYTES];
+    int64_t heartbeat_timeout_us;
+    const speaker_entrypoint *entrypoints; /* borrowed */
+    size_t entrypoint_count;
+    map by_name; /* entrypoint's name to its index plus one */
+    params params;
+    buffer json;
+    claimed_row *rows; /* room for `capacity` */
+    uint32_t *places;
+    size_t capacity;
+} speaker;
+
+/* capacity: the most rows or places of one reply. Room in the map and scratch is made here. */
+pgq_code speaker_init(speaker *s, const uuid *worker, const speaker_entrypoint *entrypoints,
+                      size_t entrypoint_count, int64_t heartbeat_timeout_us, size_t capacity);
+void speaker_release(speaker *s);
+
+/* Queues a sentence and its sync on a connection. Errors as pg_conn_send; after any of them the
+ * connection is not to be used any more. */
+pgq_code speaker_say(speaker *s, pg_conn *conn, const sentence *what);
+
+/* Understands the server's reply (ROWS or ERROR) to `what`; takes over the reply's result. */
+void speaker_hear(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *ret_reply);
+
+#endif

@@ -1,0 +1,47 @@
+/* The driver: ties the engine to libuv, to its connections and to the handler pool.
+ *
+ * Everything here runs in the thread that runs the worker, but for the handlers and the wake-ups.
+ */
+#ifndef WORKER_DRIVE_H
+#define WORKER_DRIVE_H
+
+#include "pg/conn.h"
+#include "queue/speak.h"
+#include "worker/engine.h"
+#include "worker/note.h"
+
+typedef struct entrypoint {
+    char *name; /* owned */
+    pgq_handler handler;
+    void *user;
+    pgq_entrypoint_options options;
+} entrypoint;
+
+/* What a drive borrows for its life. */
+typedef struct drive_config {
+    const target *target;
+    const statements *statements;
+    const names *names;
+    const entrypoint *entrypoints;
+    size_t entrypoint_count;
+    uuid worker;
+    engine_config engine;
+    note_log log;
+    int stop_fd; /* readable: stop gracefully */
+} drive_config;
+
+typedef struct drive drive;
+
+/* Makes everything ready to run. PGQ_E_NOMEM or PGQ_E_IO. */
+pgq_code drive_open(const drive_config *config, drive **ret_drive, pgq_error *err);
+
+/* Runs to the engine's end; returns the engine's error. Blocks. */
+pgq_code drive_run(drive *d, pgq_error *err);
+
+const pgq_worker_counts *drive_counts(const drive *d);
+
+/* Frees everything. Handlers that still run are left alone, with their jobs (see pool_free).
+ * Takes NULL; returns NULL. */
+drive *drive_close(drive *d);
+
+#endif

@@ -1,0 +1,48 @@
+#include "worker/note.h"
+
+/* One row a note: its event's name, its level, what its number counts (NULL: no number). */
+static const struct note_row {
+    const char *event;
+    pgq_log_level level;
+    const char *number;
+} note_rows[NOTE_COUNT] = {
+    [NOTE_LISTENING] = {"worker.listening", PGQ_LOG_INFO, NULL},
+    [NOTE_CONNECTION_LOST] = {"connection.lost", PGQ_LOG_WARNING, "retry_ms"},
+    [NOTE_CONNECTION_RESTORED] = {"connection.restored", PGQ_LOG_INFO, NULL},
+    [NOTE_CONNECT_FAILED] = {"connection.failed", PGQ_LOG_WARNING, "retry_ms"},
+    [NOTE_CLAIM_LOST] = {"claim.lost", PGQ_LOG_WARNING, NULL},
+    [NOTE_CLAIM_REFUSED] = {"claim.refused", PGQ_LOG_WARNING, "retry_ms"},
+    [NOTE_CLAIM_ADOPTED] = {"claim.adopted", PGQ_LOG_INFO, "jobs"},
+    [NOTE_SETTLE_REFUSED] = {"settle.refused", PGQ_LOG_ERROR, NULL},
+    [NOTE_SETTLE_FAILED] = {"settle.failed", PGQ_LOG_WARNING, "jobs"},
+    [NOTE_STATEMENT_REFUSED] = {"statement.refused", PGQ_LOG_WARNING, "jobs"},
+    [NOTE_STOPPING] = {"worker.stopping", PGQ_LOG_INFO, "jobs"},
+    [NOTE_DRAIN_TIMEOUT] = {"worker.drain_timeout", PGQ_LOG_ERROR, "jobs"},
+};
+
+void note_event(const note_log *log, pgq_log_level level, const char *event,
+                const pgq_log_field *fields, size_t count)
+{
+    if (log->sink != NULL && level >= log->level && log->level != PGQ_LOG_NONE)
+        log->sink(log->user, level, event, fields, count);
+}
+
+void note_engine(const note_log *log, const engine_note *note)
+{
+    const struct note_row *row = &note_rows[note->kind];
+    pgq_log_field fields[6];
+    size_t count = 0;
+
+    if (note->lane >= 0)
+        fields[count++] = (pgq_log_field){"lane", NULL, note->lane};
+    if (note->job_id != 0)
+        fields[count++] = (pgq_log_field){"job", NULL, note->job_id};
+    if (row->number != NULL)
+        fields[count++] = (pgq_log_field){row->number, NULL, note->number};
+    if (note->error != NULL) {
+        fields[count++] = (pgq_log_field){"error", note->error->message, 0};
+        if (note->error->sqlstate[0] != '\0')
+            fields[count++] = (pgq_log_field){"sqlstate", note->error->sqlstate, 0};
+    }
+    note_event(log, row->level, row->event, fields, count);
+}

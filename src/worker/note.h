@@ -1,0 +1,19 @@
+/* The worker's log: from what the engine notes to events for the caller's sink. */
+#ifndef WORKER_NOTE_H
+#define WORKER_NOTE_H
+
+#include "worker/engine.h"
+
+typedef struct note_log {
+    pgq_log_sink sink; /* NULL: nothing is logged */
+    void *user;
+    pgq_log_level level; /* the lowest that is passed on */
+} note_log;
+
+void note_engine(const note_log *log, const engine_note *note);
+
+/* Any other event. */
+void note_event(const note_log *log, pgq_log_level level, const char *event,
+                const pgq_log_field *fields, size_t count);
+
+#endif
