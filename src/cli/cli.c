@@ -1,0 +1,130 @@
+/* What every command needs: its values, reporting, reading and writing. */
+#include "cli/cli.h"
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+const char *cli_text(const cli *c, option_id option)
+{
+    const char *text = c->settings.values[option].text;
+
+    return base_given(text) ? text : NULL;
+}
+
+int64_t cli_number(const cli *c, option_id option)
+{
+    return c->settings.values[option].number;
+}
+
+bool cli_flag(const cli *c, option_id option)
+{
+    return c->settings.values[option].number != 0;
+}
+
+bool cli_given(const cli *c, option_id option)
+{
+    return c->settings.values[option].origin > SETTING_DEFAULT;
+}
+
+int cli_report(const pgq_error *err)
+{
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "pgqueuer: error: %s\n",
+                  err->message[0] != '\0' ? err->message : pgq_strerror(err->code));
+    if (err->where[0] != '\0')
+        (void)fprintf(stderr, "  where: %s\n", err->where);
+    if (err->hint[0] != '\0')
+        (void)fprintf(stderr, "  hint: %s\n", err->hint);
+    return pgq_code_exit_status(err->code);
+}
+
+int cli_usage(const command *cmd, const char *format, ...)
+{
+    va_list args;
+
+    (void)fflush(stdout);
+    (void)fputs("pgqueuer: error: ", stderr);
+    va_start(args, format);
+    (void)vfprintf(stderr, format, args);
+    va_end(args);
+    if (cmd != NULL)
+        (void)fprintf(stderr, "\n  usage: pgqueuer %s %s\n  hint: 'pgqueuer help %s' says more\n",
+                      cmd->name, cmd->synopsis, cmd->name);
+    else
+        (void)fputs("\n  hint: 'pgqueuer help' lists the commands\n", stderr);
+    return EXIT_USAGE;
+}
+
+bool cli_write(int fd, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t done = write(fd, bytes, len);
+
+        if (done < 0 && errno != EINTR)
+            return false;
+        if (done > 0) {
+            bytes += done;
+            len -= (size_t)done;
+        }
+    }
+    return true;
+}
+
+static pgq_code read_all(int fd, size_t limit, buffer *content, pgq_error *err)
+{
+    enum { CHUNK_BYTES = 65536 };
+
+    buffer_add(content, "", 0);
+    for (;;) {
+        char *at = buffer_reserve(content, CHUNK_BYTES);
+        ssize_t done;
+
+        if (at == NULL)
+            return error_nomem(err);
+        done = read(fd, at, CHUNK_BYTES);
+        if (done == 0)
+            return PGQ_OK;
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return error_set(err, PGQ_E_IO, "cannot read: %s", strerror(errno));
+        content->len += (size_t)done;
+        content->data[content->len] = '\0';
+        if (content->len > limit)
+            return error_set(err, PGQ_E_LIMIT, "the input is larger than %zu bytes", limit);
+    }
+}
+
+pgq_code cli_read_file(const char *path, size_t limit, buffer *content, pgq_error *err)
+{
+    int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    pgq_code code;
+
+    if (fd < 0)
+        code = error_set(err, errno == ENOENT ? PGQ_E_NOT_FOUND : PGQ_E_IO, "cannot open: %s",
+                         strerror(errno));
+    else
+        code = read_all(fd, limit, content, err);
+    if (code != PGQ_OK)
+        error_where(err, "%s", path != NULL ? path : "standard input");
+    if (fd > STDIN_FILENO)
+        (void)close(fd);
+    return code;
+}
+
+bool cli_confirm(const char *question)
+{
+    char answer[8] = "";
+
+    if (!isatty(STDIN_FILENO))
+        return false;
+    (void)fprintf(stderr, "%s [y/N] ", question);
+    if (fgets(answer, sizeof(answer), stdin) == NULL)
+        return false;
+    answer[strcspn(answer, "\n")] = '\0';
+    return base_streq(answer, "y") || base_streq(answer, "Y") || base_streq(answer, "yes");
+}

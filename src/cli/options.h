@@ -1,0 +1,67 @@
+/* The options of the program, one row each. A new option is one name here, one row in options.c,
+ * and its place in the commands that take it (commands.c). */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include "base/settings.h"
+
+typedef enum option_group {
+    GROUP_GLOBAL,     /* every command */
+    GROUP_CONNECTION, /* commands that connect */
+    GROUP_NAMES,      /* commands that name database objects */
+    GROUP_COMMAND     /* commands that list the option */
+} option_group;
+
+typedef enum option_id {
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_CONFIG,
+    OPT_DSN,
+    OPT_HOST,
+    OPT_PORT,
+    OPT_USER,
+    OPT_DATABASE,
+    OPT_PASSWORD,
+    OPT_CONNECT_TIMEOUT,
+    OPT_APPLICATION_NAME,
+    OPT_PREFIX,
+    OPT_SCHEMA,
+    OPT_CHANNEL,
+    OPT_FUNCTION,
+    OPT_TRIGGER,
+    OPT_QUEUE_TABLE,
+    OPT_LOG_TABLE,
+    OPT_STATISTICS_TABLE,
+    OPT_SCHEDULES_TABLE,
+    OPT_STATUS_TYPE,
+    OPT_DURABILITY,
+    OPT_CREATE_SCHEMA,
+    OPT_EXPECT,
+    OPT_ROLLBACK,
+    OPT_PRIORITY,
+    OPT_DELAY,
+    OPT_AT,
+    OPT_HEADERS,
+    OPT_DEDUPE_KEY,
+    OPT_ON_CONFLICT,
+    OPT_COUNT,
+    OPT_BATCH_SIZE,
+    OPT_THREADS,
+    OPT_LANES,
+    OPT_DEQUEUE_TIMEOUT,
+    OPT_HEARTBEAT_TIMEOUT,
+    OPT_DRAIN_TIMEOUT,
+    OPT_MODE,
+    OPT_LOG_LEVEL,
+    OPT_LOG_FORMAT,
+    OPT_SERVER_PORT,
+    OPT_SHOW_PASSWORD,
+    OPT_YES,
+    OPT_KEEP,
+    OPTION_COUNT,
+    OPTION_END = OPTION_COUNT /* ends a command's list */
+} option_id;
+
+extern const setting_row option_rows[OPTION_COUNT];
+
+#endif
