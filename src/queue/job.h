@@ -26,6 +26,7 @@ struct pgq_job {
     pgq_bytes payload;
     const char *headers;
     const char *defect; /* why no handler may see it, or NULL */
+    int64_t claimed_us; /* monotonic, before the claim was sent */
     atomic_int start;   /* job_start */
     atomic_bool cancelled;
     void *engine_job; /* the engine's record of it */

@@ -11,7 +11,8 @@ typedef enum outcome_kind {
     OUTCOME_DONE = 1,
     OUTCOME_FAIL = 2,
     OUTCOME_RETRY = 3,
-    OUTCOME_CANCELLED = 4
+    OUTCOME_CANCELLED = 4,
+    OUTCOME_UNSTARTED = 5 /* the driver's own: the job was not run, give it back */
 } outcome_kind;
 
 typedef struct outcome_text {

@@ -22,6 +22,7 @@ typedef struct drive_lane {
     pg_conn *conn;
     watch *watch;
     const engine_flight *flight; /* what was said */
+    int64_t flown_us;            /* when */
     size_t heard;                /* sentences of it that were answered */
     pg_reply reply;              /* to the next one; it counts when its sync has come */
     bool ready_told;             /* the engine knows that the lane is ready */
@@ -40,6 +41,9 @@ struct drive {
     speaker_entrypoint *speaker_entrypoints;
     drive_lane lanes[ENGINE_LANES_MAX];
     int lane_count;
+    /* When the last beat that was answered was sent: what was claimed by then is ours, as far as
+     * the server's clock goes, for a heartbeat timeout from there. Read by handler threads. */
+    _Atomic int64_t beaten_us;
     pgq_job **starts; /* jobs to hand over, gathered from the actions of one event */
     size_t start_count;
     pool_outcome *outcomes; /* scratch */
@@ -137,14 +141,28 @@ static void lose_lane_by_ourselves(drive_lane *lane, pgq_code code)
     lose_lane(lane, &error);
 }
 
+static void set_claim_time(void *body, int64_t sent_us)
+{
+    pgq_job *job = body;
+
+    if (job != NULL)
+        job->claimed_us = sent_us;
+}
+
 /* The sentence is answered and, now that its sync has come, committed. */
 static void hear(drive_lane *lane)
 {
     drive *d = lane->drive;
+    const sentence *said;
     sentence_reply reply;
 
     assert(lane->flight != NULL && lane->heard < lane->flight->count);
-    speaker_hear(&d->speaker, &lane->flight->sentences[lane->heard], &lane->reply, &reply);
+    said = &lane->flight->sentences[lane->heard];
+    speaker_hear(&d->speaker, said, &lane->reply, &reply);
+    if (said->kind == SENTENCE_BEAT && !reply.refused)
+        atomic_store(&d->beaten_us, lane->flown_us);
+    for (size_t i = 0; said->kind == SENTENCE_CLAIM && i < reply.row_count; i++)
+        set_claim_time(reply.rows[i].body, lane->flown_us);
     if (++lane->heard == lane->flight->count)
         lane->flight = NULL;
     engine_reply(d->engine, clock_monotonic_us(), lane->index, &reply);
@@ -219,6 +237,7 @@ static void connect_lane(drive_lane *lane)
 static void fly(drive_lane *lane, const engine_flight *flight)
 {
     lane->flight = flight;
+    lane->flown_us = clock_monotonic_us();
     lane->heard = 0;
     for (size_t i = 0; i < flight->count; i++) {
         pgq_code code = speaker_say(&lane->drive->speaker, lane->conn, &flight->sentences[i]);
@@ -346,9 +365,13 @@ static void on_timer(uv_timer_t *timer)
 
 static pgq_outcome run_job(void *user, pgq_job *job)
 {
-    const drive *d = user;
+    drive *d = user;
     const entrypoint *e = &d->config.entrypoints[job->entrypoint_index];
+    int64_t proven_us = base_max_i64(job->claimed_us, atomic_load(&d->beaten_us));
 
+    /* a process that was stopped, or that could not beat, may have lost its claims meanwhile */
+    if (clock_monotonic_us() >= proven_us + d->config.engine.heartbeat_timeout_us)
+        return (pgq_outcome){.kind = OUTCOME_UNSTARTED};
     if (job->defect != NULL)
         return pgq_fail("InvalidHeaders", job->defect);
     return e->handler(job, e->user);
@@ -366,6 +389,7 @@ static pgq_status status_of(const drive *d, const pgq_job *job, uint32_t kind)
     case OUTCOME_CANCELLED:
         return PGQ_STATUS_CANCELED;
     case OUTCOME_FAIL:
+    case OUTCOME_UNSTARTED:
         break;
     }
     /* also a value that none of the functions made */
@@ -391,6 +415,23 @@ static void on_stop(uv_poll_t *handle, int status, int events)
     carry_out(d);
 }
 
+static void take_outcome(drive *d, int64_t now_us, const pool_outcome *done)
+{
+    pgq_job *job = done->job;
+    engine_outcome outcome = {
+        .status = status_of(d, job, done->outcome.kind),
+        .delay_ms = done->outcome.delay_ms,
+        .text = done->outcome.text,
+        .run_us = done->run_us,
+    };
+
+    job->text = done->outcome.text;
+    if (done->outcome.kind == OUTCOME_UNSTARTED)
+        engine_revoked(d->engine, now_us, job->engine_job);
+    else
+        engine_outcome_of(d->engine, now_us, job->engine_job, &outcome);
+}
+
 static void on_wake(uv_async_t *async)
 {
     drive *d = async->data;
@@ -399,18 +440,8 @@ static void on_wake(uv_async_t *async)
     while (!d->finished && (count = pool_take(d->pool, d->outcomes, d->capacity)) > 0) {
         int64_t now_us = clock_monotonic_us();
 
-        for (size_t i = 0; i < count; i++) {
-            pool_outcome *done = &d->outcomes[i];
-            engine_outcome outcome = {
-                .status = status_of(d, done->job, done->outcome.kind),
-                .delay_ms = done->outcome.delay_ms,
-                .text = done->outcome.text,
-                .run_us = done->run_us,
-            };
-
-            done->job->text = done->outcome.text;
-            engine_outcome_of(d->engine, now_us, done->job->engine_job, &outcome);
-        }
+        for (size_t i = 0; i < count; i++)
+            take_outcome(d, now_us, &d->outcomes[i]);
         carry_out(d);
     }
 }
@@ -508,8 +539,7 @@ static void close_handle(uv_handle_t *handle, void *unused)
         uv_close(handle, NULL);
 }
 
-/* After the end of a run with handlers still at work, their jobs and the pool have to stay. */
-static bool handlers_run(const drive *d)
+bool drive_handlers_run(const drive *d)
 {
     return d->engine != NULL && d->finished && engine_running(d->engine) > 0;
 }
@@ -520,7 +550,7 @@ drive *drive_close(drive *d)
 
     if (d == NULL)
         return NULL;
-    abandon = handlers_run(d);
+    abandon = drive_handlers_run(d);
     d->pool = pool_free(d->pool, abandon);
     for (int i = 0; i < d->lane_count; i++) {
         unwatch(&d->lanes[i]);

@@ -40,8 +40,11 @@ pgq_code drive_run(drive *d, pgq_error *err);
 
 const pgq_worker_counts *drive_counts(const drive *d);
 
-/* Frees everything. Handlers that still run are left alone, with their jobs (see pool_free).
- * Takes NULL; returns NULL. */
+/* Whether the run ended with handlers still at work. */
+bool drive_handlers_run(const drive *d);
+
+/* Frees everything. Handlers that still run are left alone, with their jobs and what these need,
+ * which then stays in memory (see pool_free). Takes NULL; returns NULL. */
 drive *drive_close(drive *d);
 
 #endif

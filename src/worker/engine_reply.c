@@ -259,7 +259,8 @@ static void hear_probe(engine *e, int64_t now_us, engine_lane *lane, const sente
         if (reply->next_stale_us != CLOCK_NEVER)
             e->stale_look_at_us = base_min_i64(e->stale_look_at_us, now_us + reply->next_stale_us);
     }
-    e->poll_at_us = now_us + base_max_i64(wait_us, 1000);
+    /* a retry of ours that was settled after the probe may be due sooner than the probe knew */
+    e->poll_at_us = base_min_i64(e->poll_at_us, now_us + base_max_i64(wait_us, 1000));
 }
 
 static void (*const hearers[])(engine *e, int64_t now_us, engine_lane *lane,

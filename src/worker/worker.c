@@ -21,9 +21,10 @@ struct pgq_worker {
     size_t entrypoint_count, entrypoint_capacity;
     uuid id;
     char id_text[UUID_TEXT_BYTES];
-    int stop_fd;  /* an eventfd: written once, never read */
-    drive *drive; /* while it runs */
-    bool used;    /* pgq_worker_run was called */
+    int stop_fd;    /* an eventfd: written once, never read */
+    drive *drive;   /* while it runs */
+    bool used;      /* pgq_worker_run was called */
+    bool abandoned; /* handlers still run, and may use the entrypoints */
     pgq_worker_counts counts;
 };
 
@@ -62,9 +63,10 @@ pgq_worker *pgq_worker_free(pgq_worker *w)
 {
     if (w == NULL)
         return NULL;
-    for (size_t i = 0; i < w->entrypoint_count; i++)
+    for (size_t i = 0; !w->abandoned && i < w->entrypoint_count; i++)
         free(w->entrypoints[i].name);
-    free(w->entrypoints);
+    if (!w->abandoned)
+        free(w->entrypoints);
     if (w->stop_fd >= 0)
         (void)close(w->stop_fd);
     (void)statements_free(w->statements);
@@ -253,6 +255,7 @@ pgq_code pgq_worker_run(pgq_worker *w, const pgq_run_options *options, pgq_error
     w->counts = *drive_counts(d);
     log_end(w, &config.log);
     w->drive = NULL;
+    w->abandoned = drive_handlers_run(d);
     (void)drive_close(d);
     return code;
 }
