@@ -9,8 +9,10 @@ SELECT
     g.tgtype::int4 AS type,
     g.tgenabled IN ('O', 'A') AS fires,
     g.tgqual IS NOT NULL AS has_condition,
-    CASE WHEN p.pronamespace <> c.relnamespace THEN p.pronamespace::regnamespace::text || '.' ELSE '' END
-    || p.proname::text AS function_name
+    CASE
+        WHEN p.pronamespace = c.relnamespace THEN p.proname::text
+        ELSE p.pronamespace::regnamespace::text || '.' || p.proname::text
+    END AS function_name
 FROM pg_catalog.pg_trigger AS g
 JOIN pg_catalog.pg_class AS c ON c.oid = g.tgrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
