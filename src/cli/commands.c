@@ -8,6 +8,40 @@
     }
 
 const command commands[] = {
+    {.name = "dev start",
+     .group = "Start",
+     .synopsis = "[OPTIONS]",
+     .summary = "start a private PostgreSQL in ./.pgqueuer",
+     .details = "Makes the server on the first start, with a database and a role 'pgqueuer'. Other "
+                "commands use it when they are run in this folder and no database is given.\n"
+                "PGQUEUER_PG_BIN names the folder of the server's programs (initdb, pg_ctl), if "
+                "they are not found by themselves.",
+     .run = cmd_dev_start,
+     .options = LIST(OPT_SERVER_PORT)},
+    {.name = "dev stop",
+     .group = "Start",
+     .synopsis = "",
+     .summary = "stop the private PostgreSQL",
+     .run = cmd_dev_stop},
+    {.name = "dev status",
+     .group = "Start",
+     .synopsis = "[OPTIONS]",
+     .summary = "show the private PostgreSQL; exit status 1 when it is stopped",
+     .run = cmd_dev_status,
+     .options = LIST(OPT_SHOW_PASSWORD)},
+    {.name = "dev psql",
+     .group = "Start",
+     .synopsis = "[-- PSQL-ARGS...]",
+     .summary = "open psql on the private PostgreSQL",
+     .run = cmd_dev_psql,
+     .passes_rest = true},
+    {.name = "dev reset",
+     .group = "Start",
+     .synopsis = "[OPTIONS]",
+     .summary = "delete all data of the private PostgreSQL and start it anew",
+     .run = cmd_dev_reset,
+     .options = LIST(OPT_YES, OPT_SERVER_PORT)},
+
     {.name = "install",
      .group = "Schema",
      .synopsis = "[OPTIONS]",
