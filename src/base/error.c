@@ -50,6 +50,17 @@ int pgq_code_exit_status(pgq_code code)
 static void fill(char *buffer, size_t size, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
 
+/* The length of the first `len` bytes of a cut text without a character that the cut split. */
+static size_t whole_characters(const char *text, size_t len)
+{
+    size_t at = len;
+
+    while (at > 0 && len - at < 3 && ((unsigned char)text[at - 1] & 0xC0u) == 0x80u)
+        at--;
+    /* the last character begins with the byte before */
+    return at > 0 && utf8_next(text + at - 1, len - at + 1) == 0 ? at - 1 : len;
+}
+
 /* Formats into a fixed field and cuts it at a whole UTF-8 character. */
 static void fill(char *buffer, size_t size, const char *format, va_list args)
 {
@@ -58,7 +69,7 @@ static void fill(char *buffer, size_t size, const char *format, va_list args)
     if (length < 0)
         buffer[0] = '\0';
     else if ((size_t)length >= size)
-        buffer[utf8_cut(buffer, size - 1)] = '\0';
+        buffer[whole_characters(buffer, size - 1)] = '\0';
 }
 
 pgq_code error_set(pgq_error *err, pgq_code code, const char *format, ...)
