@@ -221,11 +221,10 @@ pgq_code target_parse(const pgq_connect_options *options, target *ret_target, pg
             return code;
         }
     }
+    /* a PGSERVICE that does not exist is reported by the attempt to connect */
     environment = PQconndefaults();
     if (environment == NULL)
-        code = error_set(err, PGQ_E_INVALID,
-                         "libpq's environment cannot be read; is PGSERVICE "
-                         "set to a service that exists?");
+        code = error_nomem(err);
     else
         code = read_sources(&t, parsed, environment, options, err);
     PQconninfoFree(parsed);
