@@ -301,7 +301,7 @@ bool server_start(void)
     /* a socket's path has at most 107 bytes */
     if (folder == NULL || folder[0] != '/' || strlen(folder) > 40)
         folder = "/tmp";
-    (void)snprintf(server.directory, sizeof(server.directory), "%s/pgqt-XXXXXX", folder);
+    (void)snprintf(server.directory, sizeof(server.directory), "%s/pgqc-XXXXXX", folder);
     if (mkdtemp(server.directory) == NULL)
         give_up("mkdtemp", strerror(errno));
     (void)atexit(server_stop);
