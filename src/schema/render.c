@@ -3,7 +3,6 @@
 #include "base/error.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 
 /* The names as they stand in SQL, quoted, and qualified where the contract says so. */
 typedef struct sql_names {

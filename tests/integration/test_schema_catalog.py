@@ -531,6 +531,22 @@ def test_concurrent_installs_make_one_installation(pgqueuer, db):
     assert dump(db) == reference("default")
 
 
+def test_install_beside_one_that_takes_no_lock_says_who_was_faster(pgqueuer, db):
+    with db.connect(autocommit=False) as other, ThreadPoolExecutor(1) as pool:
+        # as the install of the Python release begins
+        other.execute("CREATE TYPE pgqueuer_status AS ENUM ('queued')")
+        run = pool.submit(pgqueuer, "install", dsn=db)
+        wait_until(
+            lambda: db.value("SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid'"
+                             " AND NOT granted") == 1,
+            20, "our install waits for the other",
+        )
+        other.commit()
+        done = run.result()
+    assert done.returncode == 1
+    assert "PgQueuer is already installed" in done.stderr
+
+
 def test_install_makes_no_schema_when_told_so(pgqueuer, db):
     done = pgqueuer("--schema", "jobs", "install", "--no-create-schema", dsn=db)
     assert done.returncode == 1
