@@ -6,10 +6,6 @@ with the Python release is $PGQUEUER_VENV, by default `.venv`.
 """
 
 import itertools
-import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -21,15 +17,6 @@ from lib.journal import Journal
 
 PYTHON_SCRIPTS = program.REPOSITORY / "tests" / "interop" / "py"
 TEMPLATE = "pgqueuer_template"
-
-
-@pytest.fixture(scope="session")
-def short_folder():
-    """A folder with a short name that every user may enter (unix sockets need short paths)."""
-    folder = Path(tempfile.mkdtemp(prefix="pgqs-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +36,9 @@ def own_cluster():
 
 
 @pytest.fixture(scope="session")
-def home(short_folder):
-    folder = short_folder / "home"
-    folder.mkdir()
-    return folder
+def home(tmp_path_factory):
+    """$HOME of the programs: empty, so that no file of the caller's counts."""
+    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="session")
@@ -272,11 +258,3 @@ def python_enqueue(python_run):
         return [int(line) for line in done.stdout.split()] if done.returncode == 0 else done
 
     return run
-
-
-@pytest.fixture
-def unprivileged():
-    """The subprocess arguments that run something as an ordinary user when the tests run as root."""
-    from lib.cluster import run_as, unprivileged_user
-
-    return run_as(unprivileged_user()) if os.geteuid() == 0 else {}

@@ -163,19 +163,9 @@ def test_install_verify_uninstall(pgqueuer, db):
     assert pgqueuer("verify", "--expect", "present", dsn=db).returncode == DONE
     assert pgqueuer("verify", "--expect", "absent", dsn=db).returncode == FAILED
     assert_refused(pgqueuer("install", dsn=db), FAILED, "already installed")
-    assert pgqueuer("uninstall", "--yes", dsn=db).returncode == DONE
+    assert pgqueuer("uninstall", dsn=db).returncode == DONE
     assert pgqueuer("verify", "--expect", "absent", dsn=db).returncode == DONE
-    assert pgqueuer("uninstall", "--yes", dsn=db).returncode == DONE, "nothing to drop is no error"
-
-
-def test_uninstall_with_jobs_refuses_without_a_yes_and_a_terminal(pgqueuer, queue_db):
-    queue_db.execute(
-        "INSERT INTO pgqueuer (priority, status, entrypoint)"
-        " SELECT 0, 'queued', 'e' FROM generate_series(1, 2)"
-    )
-    done = pgqueuer("uninstall", dsn=queue_db)
-    assert done.returncode != DONE and "--yes" in done.stderr
-    assert queue_db.job_count() == 2
+    assert pgqueuer("uninstall", dsn=db).returncode == DONE, "nothing to drop is no error"
 
 
 def test_prefix_and_schema_are_followed(pgqueuer, db):

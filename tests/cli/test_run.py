@@ -8,7 +8,7 @@ import pytest
 
 from lib import invariants
 from lib.jobs import NewJob
-from lib.refusal import DONE, FAILED, NOT_FOUND, TIMED_OUT, USAGE, assert_refused
+from lib.refusal import CANNOT_CONNECT, DONE, FAILED, NOT_FOUND, TIMED_OUT, USAGE, assert_refused
 from lib.waiting import wait_until
 
 
@@ -28,13 +28,12 @@ def run_factory(pgqueuer):
 
 
 def test_a_missing_factory_file(run_factory, tmp_path):
-    done = run_factory(f"{tmp_path}/missing.so:factory")
-    assert done.returncode in (FAILED, NOT_FOUND)
-    assert_refused(done, done.returncode, "missing.so")
+    assert_refused(run_factory(f"{tmp_path}/missing.so:factory"), NOT_FOUND, "missing.so")
 
 
 def test_a_missing_symbol(run_factory, handlers):
-    assert_refused(run_factory(f"{handlers['journal']}:no_such"), FAILED, "no_such", "journal.so")
+    assert_refused(run_factory(f"{handlers['journal']}:no_such"), NOT_FOUND, "no_such",
+                   "journal.so")
 
 
 @pytest.mark.parametrize("content", [b"", b"#!/bin/sh\n", b"\x7fELF" + b"\0" * 100])
@@ -54,7 +53,10 @@ def test_a_dotted_path_is_refused_with_the_new_spelling(run_factory):
 
 @pytest.mark.parametrize("factory", ["libjobs.so", "libjobs.so:", ":factory", ""])
 def test_an_incomplete_factory_is_a_usage_error(run_factory, factory):
-    assert_refused(run_factory(factory), USAGE)
+    done = run_factory(factory)
+    assert_refused(done, USAGE)
+    for word in done.stderr.split():
+        assert word.count(":factory") <= 1 and ".so:so" not in word, "a spelling that cannot work"
 
 
 def test_a_factory_that_refuses_is_quoted(run_factory, handlers):
@@ -84,6 +86,12 @@ def test_a_relative_factory_path(pgqueuer, handlers, queue_db, tmp_path):
         done = pgqueuer("run", f"{path}:factory", "--mode", "drain", "--", tmp_path / "journal", "ok",
                         dsn=queue_db, cwd=handlers["journal"].parent)
         assert done.returncode == DONE, done.stderr
+
+
+def test_a_worker_does_not_wait_for_a_database_that_it_never_had(spawn_worker):
+    worker = spawn_worker("postgresql://127.0.0.1:1/none", args=["ok"], wait=False)
+    assert worker.wait(15) == CANNOT_CONNECT
+    assert "127.0.0.1" in worker.log()
 
 
 # -- working -----------------------------------------------------------------------------------
@@ -145,6 +153,17 @@ def test_a_stop_lets_the_running_job_finish_and_leaves_nothing_picked(
     assert queue_db.log_counts()["successful"] == 1
     invariants.check_kept(queue_db, ids)
     assert worker.events("worker.stopped")
+
+
+def test_a_second_signal_ends_the_worker_at_once(queue_db, produce, spawn_worker, journal):
+    worker = spawn_worker(queue_db, args=["gate"])
+    [job_id] = produce(queue_db, [NewJob("gate", b"")])
+    journal.wait_runs(1)
+    worker.send(signal.SIGTERM)
+    worker.wait_log(r"signal\.received")
+    worker.send(signal.SIGTERM)
+    assert worker.wait(5) == 128 + signal.SIGTERM
+    assert queue_db.log_of(job_id) == ["queued", "picked"]
 
 
 def test_the_drain_timeout_ends_a_stop(queue_db, produce, spawn_worker, journal):

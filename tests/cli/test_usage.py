@@ -1,8 +1,11 @@
 """What a person sees without a database: help, version, and refusals of the command line."""
 
+import subprocess
+
 import pytest
 
-from lib.refusal import DONE, NOT_FOUND, USAGE, assert_refused
+from lib import program
+from lib.refusal import DONE, FAILED, NOT_FOUND, USAGE, assert_refused
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 COMMANDS = [
@@ -54,7 +57,7 @@ def test_version(pgqueuer):
         (["queue", "e", "-x"], ["-x"]),
         (["queue"], ["ENTRYPOINT"]),
         (["queue", "e", "payload", "more"], ["more"]),
-        (["run"], ["FACTORY"]),
+        (["run"], ["FILE:SYMBOL"]),
         (["verify"], ["--expect"]),
         (["verify", "--expect", "maybe"], ["maybe", "present", "absent"]),
         (["durability"], ["LEVEL"]),
@@ -82,6 +85,16 @@ def test_usage_errors_say_what_is_wrong(pgqueuer, arguments, words):
     assert_refused(pgqueuer(*arguments), USAGE, *words)
 
 
+@pytest.mark.parametrize("word", ["\x1b[2J", "a\nb", "\x7f", b"\xff\xfe", "\u00e9" * 60])
+@pytest.mark.parametrize("place", [[], ["queue", "e", "--at"], ["run"], ["verify", "--expect"],
+                                   ["install", "--prefix"], ["install", "p"]])
+def test_what_was_typed_is_shown_without_control_characters(pgqueuer, place, word):
+    done = pgqueuer(*place, word)
+    assert done.returncode != DONE and done.stdout == ""
+    assert "\\x" not in done.stderr, "bytes that are no UTF-8 on the terminal"
+    assert all(c.isprintable() or c == "\n" for c in done.stderr), repr(done.stderr)
+
+
 @pytest.mark.parametrize("level", ["loud", "", "debugg", "inf"])
 def test_an_unknown_log_level_lists_the_levels(pgqueuer, level):
     assert_refused(pgqueuer("run", "x.so:f", "--log-level", level), USAGE, *LEVELS)
@@ -94,8 +107,16 @@ def test_an_unknown_log_level_in_the_environment_is_refused_too(pgqueuer):
 
 def test_a_missing_settings_file_is_named(pgqueuer, tmp_path):
     done = pgqueuer("install", "--config", tmp_path / "missing.ini")
-    assert done.returncode in (USAGE, NOT_FOUND)
-    assert_refused(done, done.returncode, "missing.ini")
+    assert done.returncode in (FAILED, NOT_FOUND)
+    assert_refused(done, done.returncode, "missing.ini", "no such file")
+
+
+def test_output_that_cannot_be_written_is_a_failure(home):
+    program.require_program()
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([program.PROGRAM, "help"], env=program.clean_environment(home),
+                              stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == FAILED and "standard output" in done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -115,9 +136,9 @@ def test_config_show_says_where_each_setting_comes_from_and_no_password(pgqueuer
     assert done.returncode == DONE, done.stderr
     shown = done.stdout
     assert "sesame-open" not in shown + done.stderr
-    [batch] = [line for line in shown.splitlines() if "batch-size" in line.lower()]
+    [batch] = [line for line in shown.splitlines() if line.startswith("batch_size")]
     assert "33" in batch and "worker.ini" in batch
-    [threads] = [line for line in shown.splitlines() if line.strip().startswith("threads")]
+    [threads] = [line for line in shown.splitlines() if line.startswith("threads")]
     assert "7" in threads and "PGQUEUER_THREADS" in threads
 
 

@@ -59,7 +59,7 @@ def test_the_jobs_of_a_killed_worker_run_again(queue_db, produce, spawn_worker, 
     assert queue_db.log_counts()["successful"] == 30
 
 
-def test_killed_workers_in_a_row_lose_nothing(queue_db, produce, spawn_worker, drain, journal):
+def test_killed_workers_in_a_row_lose_nothing(queue_db, produce, spawn_worker, journal):
     ids = produce(queue_db, [NewJob("sleep", b"3")] * 1000)
     kills = 0
     in_flight = 0
@@ -73,9 +73,10 @@ def test_killed_workers_in_a_row_lose_nothing(queue_db, produce, spawn_worker, d
         # Runs that had ended may not have been settled yet: those may run again as well.
         in_flight += queue_db.job_count("status = 'picked'")
     assert kills == 4 and queue_db.job_count() > 0, "the workers were killed at work"
-    drain(queue_db, "--heartbeat-timeout", str(HEARTBEAT), args=["sleep"])
+    last = spawn_worker(queue_db, "--heartbeat-timeout", str(HEARTBEAT), args=["sleep"])
+    drained(queue_db)
+    last.stop_cleanly()
     invariants.check_kept(queue_db, ids)
-    invariants.check_drained(queue_db)
     invariants.check_single(journal, ids, extra=in_flight)
     assert queue_db.log_counts()["successful"] == 1000
 

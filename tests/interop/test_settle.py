@@ -158,15 +158,22 @@ def test_the_completion_watcher_sees_the_ends_of_jobs_run_by_c(
 # -- fencing: a worker that lost its claim writes nothing ---------------------------------------
 
 
-def frozen_claim(database, produce, spawn_worker, python_worker, journal, behaviour):
-    """A C worker is stopped while it runs a job, until a Python worker runs it too. Returns the
+@pytest.fixture(params=["python", "c"])
+def heir_worker(request, spawn_worker, python_worker):
+    """Starts the worker that takes a stopped worker's job over: one of each kind."""
+    if request.param == "c":
+        return lambda database, *options: spawn_worker(database, *options, args=["job=gate"])
+    return lambda database, *options: python_worker(database, *options, entrypoints=["job=gate"])
+
+
+def frozen_claim(database, produce, spawn_worker, heir_worker, journal, behaviour):
+    """A C worker is stopped while it runs a job, until another worker runs it too. Returns the
     stopped worker, the other one, and the job."""
     zombie = spawn_worker(database, "--heartbeat-timeout", "1", args=[f"job={behaviour}"])
     [job_id] = produce(database, [NewJob("job", b"300")])
     journal.wait_runs(1)
     zombie.send(signal.SIGSTOP)
-    heir = python_worker(database, "--heartbeat-timeout", "1", "--dequeue-timeout", "0.2",
-                         entrypoints=["job=gate"])
+    heir = heir_worker(database, "--heartbeat-timeout", "1", "--dequeue-timeout", "0.2")
     journal.wait_runs(2, deadline=15)
     assert database.job(job_id)["status"] == "picked"
     return zombie, heir, job_id
@@ -174,9 +181,9 @@ def frozen_claim(database, produce, spawn_worker, python_worker, journal, behavi
 
 @pytest.mark.parametrize("behaviour", ["sleep", "sleep_fail", "sleep_hold", "sleep_retry"])
 def test_a_zombie_changes_nothing_while_another_worker_runs_its_job(
-    queue_db, produce, spawn_worker, python_worker, journal, behaviour
+    queue_db, produce, spawn_worker, heir_worker, journal, behaviour
 ):
-    zombie, heir, job_id = frozen_claim(queue_db, produce, spawn_worker, python_worker, journal,
+    zombie, heir, job_id = frozen_claim(queue_db, produce, spawn_worker, heir_worker, journal,
                                         behaviour)
     owner = queue_db.job(job_id)["queue_manager_id"]
     zombie.send(signal.SIGCONT)
@@ -194,9 +201,9 @@ def test_a_zombie_changes_nothing_while_another_worker_runs_its_job(
 
 
 def test_a_zombie_changes_nothing_after_another_worker_has_ended_its_job(
-    queue_db, produce, spawn_worker, python_worker, journal
+    queue_db, produce, spawn_worker, heir_worker, journal
 ):
-    zombie, heir, job_id = frozen_claim(queue_db, produce, spawn_worker, python_worker, journal,
+    zombie, heir, job_id = frozen_claim(queue_db, produce, spawn_worker, heir_worker, journal,
                                         "sleep_retry")
     open_gate(journal)
     ended(queue_db, job_id, "successful")

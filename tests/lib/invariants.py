@@ -34,13 +34,6 @@ def check_kept(database, acknowledged):
     return invented
 
 
-def check_drained(database):
-    left = database.rows(
-        "SELECT id, status::text, entrypoint FROM pgqueuer WHERE status IN ('queued', 'picked')"
-    )
-    assert not left, f"{len(left)} jobs are left, such as {left[:5]}"
-
-
 def check_single(journal, jobs, extra=0):
     """Every job ran; no two runs of one job overlap; at most `extra` runs more than jobs."""
     counts = journal.run_counts()

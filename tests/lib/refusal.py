@@ -10,7 +10,7 @@ def assert_refused(done, status, *words):
     assert done.returncode == status, shown
     assert done.stdout == "", shown
     lines = done.stderr.splitlines()
-    errors = [line for line in lines if line.startswith("pgqueuer: ")]
+    errors = [line for line in lines if line.startswith("pgqueuer: error: ")]
     assert len(errors) == 1, shown
     assert len(lines) <= 3, shown
     for word in words:
