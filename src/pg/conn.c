@@ -221,7 +221,7 @@ pgq_code pg_conn_send_sql(pg_conn *conn, const char *sql)
         return PGQ_E_NOMEM;
     if (conn->dying || PQsendQueryParams(conn->pq, sql, 0, NULL, NULL, NULL, NULL, 1) == 0)
         return send_failed(conn);
-    push_expected(conn, EXPECT_STATEMENT, 0);
+    push_expected(conn, EXPECT_STATEMENT, STATEMENT_COUNT);
     return PGQ_OK;
 }
 
@@ -257,6 +257,14 @@ static void note_fatal(pg_conn *conn, const PGresult *result)
     conn->dying = true;
 }
 
+/* NULL for plain SQL and for a sync. */
+static const char *statement_name(const pg_conn *conn, const expected *front)
+{
+    if (front->kind == EXPECT_SYNC || front->id == STATEMENT_COUNT)
+        return NULL;
+    return conn->statements->all[front->id].name;
+}
+
 /* Turns libpq's result for the front of the queue into conn->held. False: the connection is lost.
  */
 static bool take_result(pg_conn *conn, const expected *front, PGresult *result)
@@ -285,9 +293,7 @@ static bool take_result(pg_conn *conn, const expected *front, PGresult *result)
             break;
         }
         held->kind = PG_REPLY_ERROR;
-        (void)read_error(result,
-                         front->kind == EXPECT_SYNC ? NULL : conn->statements->all[front->id].name,
-                         held->constraint, &held->error);
+        (void)read_error(result, statement_name(conn, front), held->constraint, &held->error);
         break;
     default:
         usable = false; /* COPY and the like: not something that we ever ask for */

@@ -11,7 +11,7 @@ typedef enum expected_kind { EXPECT_PREPARE, EXPECT_STATEMENT, EXPECT_SYNC } exp
 /* What the server owes us, in the order of sending. */
 typedef struct expected {
     expected_kind kind;
-    statement_id id; /* of a prepare */
+    statement_id id; /* of a prepare or a statement; STATEMENT_COUNT: plain SQL */
 } expected;
 
 /* The way through the DSN's hosts and their addresses. */

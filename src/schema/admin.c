@@ -99,8 +99,8 @@ static pgq_code already_installed(const names *n, pgq_error *err)
     (void)error_set(err, PGQ_E_SCHEMA_EXISTS,
                     "PgQueuer is already installed (prefix='%s', schema=%s).", n->prefix,
                     n->schema != NULL ? n->schema : "the connection's search_path");
-    error_hint(err, "run pgqueuer verify --expect present to see whether it is complete, "
-                    "pgqueuer upgrade to bring it up to date");
+    error_hint(err, "run `pgqueuer verify --expect present` to see whether it is complete; "
+                    "`pgq upgrade` of the Python release mends an older schema");
     return PGQ_E_SCHEMA_EXISTS;
 }
 
@@ -229,7 +229,8 @@ pgq_code pgq_schema_verify(pgq_client *client, pgq_expect expect, char **ret_rep
                     "the database differs from what is expected in %zu %s", lines,
                     lines == 1 ? "place" : "places");
     error_hint(err, expect == PGQ_EXPECT_PRESENT
-                        ? "run pgqueuer upgrade, or install if all is missing"
+                        ? "run `pgqueuer install` if all is missing; `pgq upgrade` of the Python "
+                          "release mends an older schema"
                         : "run pgqueuer uninstall to remove it");
     return PGQ_E_SCHEMA_MISMATCH;
 }

@@ -134,7 +134,7 @@ def test_second_install_is_refused_and_changes_nothing(pgqueuer, db, variant):
     prefix = "acme_" if variant == "prefix" else ""
     schema = "jobs" if variant == "schema" else "the connection's search_path"
     assert f"PgQueuer is already installed (prefix='{prefix}', schema={schema})." in done.stderr
-    assert "pgqueuer upgrade" in done.stderr
+    assert "pgqueuer verify" in done.stderr
     assert dump(db) == reference(variant)
 
 
