@@ -105,6 +105,13 @@ pgq_code dev_look(dev *d, const char *folder, pgq_error *err)
         error_hint(err, "'pgqueuer dev start' makes one");
         return PGQ_E_NOT_FOUND;
     }
+    if (access(d->home, X_OK) != 0 && errno == EACCES) {
+        (void)error_set(err, PGQ_E_STATE,
+                        "the private PostgreSQL of this folder belongs to another "
+                        "user");
+        error_where(err, "%s", d->home);
+        return PGQ_E_STATE;
+    }
     dev_probe(d);
     return PGQ_OK;
 }

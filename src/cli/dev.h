@@ -105,8 +105,12 @@ pgq_code dev_find_programs(dev *d, const char *data, pgq_error *err);
 /* Makes d->home and, unless it is there, the data in it. */
 pgq_code dev_make(dev *d, pgq_error *err);
 
-/* Removes a folder and everything in it; true also when there is none. Follows no links. */
-bool dev_remove_tree(const char *path);
+/* What data are called while they are made, followed by a number. */
+#define DEV_FRESH "data.new."
+
+/* For dev_as_server: remove everything in the home, or unfinished data. Follow no links. */
+bool dev_remove_all(const char *home);
+bool dev_remove_fresh(const char *home);
 
 /* The last lines of server.log on stderr. */
 void dev_show_log(const dev *d);

@@ -261,18 +261,20 @@ static pgq_code make_data(dev *d, const char *fresh, const char *password_file, 
 pgq_code dev_make(dev *d, pgq_error *err)
 {
     char data[DEV_PATH_BYTES], fresh[DEV_PATH_BYTES], password_file[DEV_PATH_BYTES];
-    char password[DEV_PASSWORD_BYTES];
+    char password[DEV_PASSWORD_BYTES], name[48];
     pgq_code code = make_home(d, err);
 
     if (code == PGQ_OK)
         code = dev_path(data, d->home, "data", err);
     if (code != PGQ_OK || access(data, F_OK) == 0)
         return code;
-    code = dev_path(fresh, d->home, "data.new", err);
+    /* The children of a start that was killed may write to its folder a moment longer, so this one
+     * has a name of its own, and what cannot be removed now is removed another time. */
+    (void)dev_as_server(d, dev_remove_fresh, d->home);
+    (void)snprintf(name, sizeof(name), DEV_FRESH "%ld", (long)getpid());
+    code = dev_path(fresh, d->home, name, err);
     if (code == PGQ_OK)
         code = dev_path(password_file, d->home, "password", err);
-    if (code == PGQ_OK && !dev_as_server(d, dev_remove_tree, fresh))
-        code = error_set(err, PGQ_E_IO, "cannot remove what an earlier start left in %s", fresh);
     if (code == PGQ_OK)
         code = make_password(d, password, err);
     if (code == PGQ_OK)
