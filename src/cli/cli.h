@@ -32,6 +32,7 @@ extern const size_t command_count;
 
 /* One run of the program. */
 struct cli {
+    const char *program; /* argv[0] */
     const command *command;
     settings settings;
     char **args; /* the command's arguments, options taken out */

@@ -41,6 +41,15 @@ const command commands[] = {
      .summary = "delete all data of the private PostgreSQL and start it anew",
      .run = cmd_dev_reset,
      .options = LIST(OPT_YES, OPT_SERVER_PORT)},
+    {.name = "demo",
+     .group = "Start",
+     .synopsis = "[OPTIONS] [DIR]",
+     .summary = "hash the files of a folder with a real queue and show what happened",
+     .details = "Uses the running private PostgreSQL of this folder, or one of its own that is "
+                "removed afterwards. DIR is the current folder by default.",
+     .run = cmd_demo,
+     .args_max = 1,
+     .options = LIST(OPT_KEEP)},
 
     {.name = "install",
      .group = "Schema",

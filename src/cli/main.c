@@ -27,6 +27,7 @@ int main(int argc, char **argv)
     fill_standard_descriptors();
     if (argc < 1)
         return EXIT_USAGE;
+    c.program = argv[0];
     status = cli_parse(&c, argc, argv);
     if (status < 0)
         status = c.command->run(&c);
