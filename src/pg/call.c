@@ -21,17 +21,25 @@ static pgq_code turn(pg_conn *conn, int64_t deadline_us)
     return PGQ_OK;
 }
 
-pgq_code pg_conn_open(pg_conn *conn, int64_t deadline_us, pgq_error *err)
+/* An idle connection may have been closed since the last call: looks before anything is sent. The
+ * server's last words come before the end of the stream, so one read is not enough. */
+static void look_for_end(pg_conn *conn)
 {
+    struct pollfd wait = {.fd = pg_conn_fd(conn), .events = POLLIN};
     pg_reply reply;
-    pgq_code code;
 
-    if (pg_conn_state(conn) == PG_READY) {
-        /* an idle connection may have been closed since the last call: look before sending */
+    while (pg_conn_state(conn) == PG_READY && poll(&wait, 1, 0) > 0) {
         (void)pg_conn_process(conn, clock_monotonic_us());
         pg_conn_next(conn, &reply);
         result_release(&reply.result);
     }
+}
+
+pgq_code pg_conn_open(pg_conn *conn, int64_t deadline_us, pgq_error *err)
+{
+    pgq_code code;
+
+    look_for_end(conn);
     if (pg_conn_state(conn) == PG_READY)
         return PGQ_OK;
     pg_conn_connect(conn, clock_monotonic_us());

@@ -136,10 +136,12 @@ pg_state pg_conn_process(pg_conn *conn, int64_t now_us)
     if (conn->state == PG_CONNECTING) {
         conn_process_attempt(conn, now_us);
     } else if (conn->state == PG_READY && !conn->dying) {
-        if (PQconsumeInput(conn->pq) == 0)
+        if (PQconsumeInput(conn->pq) == 0) {
             conn->dying = true;
-        else
+        } else {
+            (void)PQisBusy(conn->pq); /* parses, also while nothing is expected: see conn_notice */
             flush(conn);
+        }
     }
     return conn->state;
 }
@@ -263,6 +265,15 @@ static const char *statement_name(const pg_conn *conn, const expected *front)
     if (front->kind == EXPECT_SYNC || front->id == STATEMENT_COUNT)
         return NULL;
     return conn->statements->all[front->id].name;
+}
+
+void conn_notice(void *user, const PGresult *notice)
+{
+    const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+    pg_conn *conn = user;
+
+    if (conn->state == PG_READY && severity != NULL && is_fatal(notice))
+        note_fatal(conn, notice);
 }
 
 /* Turns libpq's result for the front of the queue into conn->held. False: the connection is lost.

@@ -53,6 +53,10 @@ void conn_break(pg_conn *conn);
 /* Frees libpq's connection and forgets all that depends on it. */
 void conn_drop(pg_conn *conn);
 
+/* libpq's notice receiver. Its own prints to stderr; and the last words of a server that ends an
+ * idle session come as a notice. `user` is the connection. */
+void conn_notice(void *user, const PGresult *notice);
+
 /* connect.c */
 void conn_start_attempts(pg_conn *conn, int64_t now_us);
 void conn_process_attempt(pg_conn *conn, int64_t now_us);

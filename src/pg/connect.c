@@ -173,12 +173,6 @@ static void connected(pg_conn *conn, int64_t now_us)
     conn_set_state(conn, PG_READY);
 }
 
-static void ignore_notice(void *user, const PGresult *notice)
-{
-    (void)user;
-    (void)notice;
-}
-
 void conn_process_attempt(pg_conn *conn, int64_t now_us)
 {
     attempt *a = &conn->attempt;
@@ -204,7 +198,7 @@ void conn_process_attempt(pg_conn *conn, int64_t now_us)
         }
         return;
     }
-    (void)PQsetNoticeReceiver(conn->pq, ignore_notice, NULL); /* libpq's own prints to stderr */
+    (void)PQsetNoticeReceiver(conn->pq, conn_notice, conn);
     a->polling = PQconnectPoll(conn->pq);
     if (a->polling == PGRES_POLLING_OK)
         connected(conn, now_us);
