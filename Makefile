@@ -30,7 +30,7 @@ asan: ## all tests with the address and undefined behaviour sanitizers
 	@tools/run-tests --build build-asan
 
 tsan: ## the C tests with the thread sanitizer
-	@tools/bootstrap --for build
+	@tools/bootstrap --for demo
 	@tools/build build-tsan -Db_sanitize=thread
 	@tools/run-tests --build build-tsan --only c
 
