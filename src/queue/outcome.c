@@ -4,17 +4,21 @@
 
 #include <stdlib.h>
 
+enum { TYPE_BYTES_MAX = 200 };
+
 static const char cut_mark[] = " [cut]";
 
 /* One allocation: the struct, then both texts. */
 static outcome_text *text_new(const char *type, const char *message)
 {
-    size_t type_len = type != NULL ? strnlen(type, 200) : 0;
+    size_t type_len = type != NULL ? strnlen(type, TYPE_BYTES_MAX + 1) : 0;
     size_t len = message != NULL ? strnlen(message, PGQ_OUTCOME_TEXT_BYTES_MAX + 1) : 0;
     bool cut = len > PGQ_OUTCOME_TEXT_BYTES_MAX;
     outcome_text *text;
     char *at;
 
+    if (type_len > TYPE_BYTES_MAX)
+        type_len = utf8_cut(type, TYPE_BYTES_MAX);
     if (cut)
         len = utf8_cut(message, PGQ_OUTCOME_TEXT_BYTES_MAX);
     text = calloc(1, sizeof(*text) + type_len + len + sizeof(cut_mark) + 2);
