@@ -126,6 +126,8 @@ def processes(tmp_path):
     for process in started:
         try:
             process.close()
+            # pytest shows it when the test failed.
+            print(f"--- {' '.join(process.arguments)}: {process.returncode}\n{process.log()[-20_000:]}")
         except AssertionError as failure:
             failures.append(str(failure))
     assert not failures, "\n".join(failures)

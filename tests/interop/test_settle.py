@@ -118,14 +118,16 @@ def test_a_held_job_is_listed_requeued_and_run_again(
 def test_a_retry_is_what_python_would_have_written(queue_db, produce, spawn_worker, journal,
                                                    python_run, behaviour, reason):
     worker = spawn_worker(queue_db, args=[behaviour])
-    [job_id] = produce(queue_db, [NewJob(behaviour, b"1500", priority=4)])
-    wait_until(lambda: queue_db.log_of(job_id) == ["queued", "picked", "queued"], 10, "the retry")
-    job = queue_db.job(job_id)
+    later, job_id = produce(queue_db, [NewJob(behaviour, b"93784005"), NewJob(behaviour, b"1500")])
+    wait_until(lambda: queue_db.log_of(later) == ["queued", "picked", "queued"], 10, "the retry")
+    job = queue_db.job(later)
     assert (job["status"], job["attempts"], job["queue_manager_id"], job["slot"]) == (
         "queued", 1, None, None)
-    assert (job["execute_after"] - job["updated"]).total_seconds() == pytest.approx(1.5, abs=0.001)
-    [queued] = [row for row in python_reads(python_run, queue_db, "queue") if row["id"] == job_id]
+    assert (job["execute_after"] - job["updated"]).total_seconds() == pytest.approx(93784.005, abs=1e-4)
+    [queued] = [row for row in python_reads(python_run, queue_db, "queue") if row["id"] == later]
     assert queued["attempts"] == 1
+    context = queue_db.traceback_of(later, "queued")["additional_context"]
+    assert context["retry_delay"] == "1 day, 2:03:04.005000"
     ended(queue_db, job_id, "successful", deadline=10)
     worker.stop_cleanly()
     first, second = journal.runs_of(job_id)
