@@ -28,16 +28,19 @@ def server_pids(folder):
     return pids
 
 
+def postmaster_file(folder):
+    return next(Path(folder).rglob("postmaster.pid"))
+
+
 def postmaster(folder):
-    for file in Path(folder).rglob("postmaster.pid"):
-        return int(file.read_text().split("\n")[0])
-    return None
+    return int(postmaster_file(folder).read_text().split("\n")[0])
 
 
 @pytest.fixture(params=["as started", "unprivileged"])
 def place(request):
     """A folder to work in, and how to run there: as the user of the tests, and as an ordinary one."""
     folder = Path(tempfile.mkdtemp(prefix="pgqd-"))
+    folder.chmod(0o755)  # root's server runs as another user, who has to get in
     drop = {}
     if request.param == "unprivileged":
         if os.geteuid() != 0:
@@ -72,10 +75,12 @@ def test_a_server_is_started_used_stopped_and_reset(dev, place):
     assert started.returncode == DONE, started.stderr
     assert server_pids(folder)
     assert (folder / ".pgqueuer").is_dir()
-    assert (folder / ".pgqueuer").stat().st_mode & 0o077 == 0, "nobody else may look into it"
+    for private in (postmaster_file(folder).parent, folder / ".pgqueuer" / "password"):
+        assert private.stat().st_mode & 0o077 == 0, f"nobody else may look into {private}"
 
     assert dev("dev", "status").returncode == DONE
     # The other commands find it by themselves and say so.
+    assert dev("install").returncode == DONE
     verified = dev("verify", "--expect", "present")
     assert verified.returncode == DONE, verified.stderr
     assert ".pgqueuer" in verified.stderr
@@ -100,13 +105,14 @@ def test_a_server_is_started_used_stopped_and_reset(dev, place):
     refused = dev("dev", "reset")
     assert refused.returncode != DONE and "--yes" in refused.stderr
     assert dev("dev", "reset", "--yes").returncode == DONE
-    assert not server_pids(folder)
-    assert not (folder / ".pgqueuer").exists()
+    assert dev("verify", "--expect", "absent").returncode == DONE, "a new server without our tables"
+    assert dev("dev", "stop").returncode == DONE
 
 
 def test_a_killed_server_starts_again(dev, place):
     folder, _ = place
     assert dev("dev", "start").returncode == DONE
+    assert dev("install").returncode == DONE
     assert dev("queue", "e", "hello").returncode == DONE
     os.kill(postmaster(folder), signal.SIGKILL)
     wait_until(lambda: not server_pids(folder), 20, "the killed server's processes end")
@@ -130,7 +136,7 @@ def test_a_killed_start_leaves_nothing_that_stops_the_next_one(dev, place):
     first.wait()
     started = dev("dev", "start")
     assert started.returncode == DONE, started.stderr
-    assert dev("verify", "--expect", "present").returncode == DONE
+    assert dev("install").returncode == DONE
 
 
 def test_two_starts_at_once_make_one_server(dev, place):
@@ -146,7 +152,7 @@ def test_two_starts_at_once_make_one_server(dev, place):
     ]
     outputs = [start.communicate(timeout=START_SECONDS)[0] for start in starts]
     assert [start.returncode for start in starts] == [DONE, DONE], outputs
-    assert dev("verify", "--expect", "present").returncode == DONE
+    assert dev("install").returncode == DONE
 
 
 def test_without_a_server_of_its_own_the_hint_names_dev(dev):
@@ -157,6 +163,8 @@ def test_without_a_server_of_its_own_the_hint_names_dev(dev):
 
 def test_the_demo_shows_jobs_and_leaves_nothing(dev, place):
     folder, _ = place
+    for number in range(5):
+        (folder / f"file{number}").write_bytes(bytes([number]) * 1000)
     before = set(folder.iterdir())
     done = dev("demo")
     assert done.returncode == DONE, done.stdout + done.stderr

@@ -48,13 +48,13 @@ def test_a_folder_is_no_shared_object(run_factory, tmp_path):
 
 
 def test_a_dotted_path_is_refused_with_the_new_spelling(run_factory):
-    assert_refused(run_factory("libjobs.factory"), USAGE, "libjobs.factory", "libjobs.so:factory")
+    assert_refused(run_factory("libjobs.factory"), FAILED, "libjobs.factory", "libjobs.so:factory")
 
 
 @pytest.mark.parametrize("factory", ["libjobs.so", "libjobs.so:", ":factory", ""])
-def test_an_incomplete_factory_is_a_usage_error(run_factory, factory):
+def test_an_incomplete_factory_is_refused(run_factory, factory):
     done = run_factory(factory)
-    assert_refused(done, USAGE)
+    assert_refused(done, FAILED)
     for word in done.stderr.split():
         assert word.count(":factory") <= 1 and ".so:so" not in word, "a spelling that cannot work"
 
