@@ -1,0 +1,282 @@
+/* The handler pool. The jobs here are only their `start` word: the pool looks at nothing else. */
+#include "unit.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "worker/pool.h"
+
+enum { CAPACITY = 64, DEADLINE_US = 20 * 1000 * 1000 };
+
+typedef struct room {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int64_t order[4096]; /* ids, as they were started */
+    size_t started;
+    bool closed; /* handlers wait while it is */
+    unsigned wakes;
+} room;
+
+static void init_room(room *r, bool closed)
+{
+    memset(r, 0, sizeof(*r));
+    (void)pthread_mutex_init(&r->lock, NULL);
+    (void)pthread_cond_init(&r->changed, NULL);
+    r->closed = closed;
+}
+
+static pgq_outcome run(void *user, pgq_job *job)
+{
+    room *r = user;
+
+    (void)pthread_mutex_lock(&r->lock);
+    r->order[r->started++ % UNIT_COUNT(r->order)] = job->id;
+    (void)pthread_cond_broadcast(&r->changed);
+    while (r->closed)
+        (void)pthread_cond_wait(&r->changed, &r->lock);
+    (void)pthread_mutex_unlock(&r->lock);
+    return pgq_done();
+}
+
+static void wake(void *user)
+{
+    room *r = user;
+
+    (void)pthread_mutex_lock(&r->lock);
+    r->wakes++;
+    (void)pthread_cond_broadcast(&r->changed);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+static void wait_changed(room *r)
+{
+    struct timespec end;
+
+    (void)clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 20;
+    assert_int_equal(pthread_cond_timedwait(&r->changed, &r->lock, &end), 0);
+}
+
+static void wait_started(room *r, size_t count)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    while (r->started < count)
+        wait_changed(r);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+static void open_room(room *r)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    r->closed = false;
+    (void)pthread_cond_broadcast(&r->changed);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+static pgq_job *make_jobs(size_t count)
+{
+    pgq_job *jobs = calloc(count, sizeof(*jobs));
+
+    assert_non_null(jobs);
+    for (size_t i = 0; i < count; i++) {
+        jobs[i].id = (int64_t)i;
+        atomic_init(&jobs[i].start, JOB_WAITING);
+    }
+    return jobs;
+}
+
+/* Takes outcomes until there were `count` in all; counts them by job. */
+static void take_all(pool *p, room *r, size_t count, unsigned *seen)
+{
+    pool_outcome outcomes[7];
+    int64_t end_us = clock_monotonic_us() + DEADLINE_US;
+    unsigned wakes = 0;
+
+    while (count > 0) {
+        size_t took = pool_take(p, outcomes, UNIT_COUNT(outcomes));
+
+        for (size_t i = 0; i < took; i++) {
+            assert_int_equal(outcomes[i].outcome.kind, pgq_done().kind);
+            assert_true(outcomes[i].run_us >= 1);
+            seen[outcomes[i].job->id]++;
+        }
+        assert_true(took <= count);
+        count -= took;
+        assert_true(clock_monotonic_us() < end_us);
+        if (took > 0)
+            continue;
+        /* nothing is there: then a wake-up must announce what comes */
+        (void)pthread_mutex_lock(&r->lock);
+        while (r->wakes == wakes)
+            wait_changed(r);
+        wakes = r->wakes;
+        (void)pthread_mutex_unlock(&r->lock);
+    }
+    assert_int_equal(pool_take(p, outcomes, UNIT_COUNT(outcomes)), 0);
+}
+
+static void one_thread_starts_jobs_in_their_order(void **state)
+{
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(CAPACITY), *pointers[CAPACITY];
+    unsigned seen[CAPACITY] = {0};
+
+    (void)state;
+    init_room(&r, false);
+    for (size_t i = 0; i < CAPACITY; i++)
+        pointers[i] = &jobs[i];
+    assert_int_equal(pool_new(1, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_push(p, pointers, 10);
+    pool_push(p, pointers + 10, 1);
+    pool_push(p, pointers + 11, CAPACITY - 11);
+    take_all(p, &r, CAPACITY, seen);
+    for (size_t i = 0; i < CAPACITY; i++) {
+        assert_int_equal(r.order[i], i);
+        assert_int_equal(seen[i], 1);
+    }
+    assert_null(pool_free(p, false));
+    free(jobs);
+}
+
+static void all_threads_work_at_once(void **state)
+{
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(8), *pointers[8];
+    unsigned seen[8] = {0};
+
+    (void)state;
+    init_room(&r, true);
+    for (size_t i = 0; i < 8; i++)
+        pointers[i] = &jobs[i];
+    assert_int_equal(pool_new(8, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    for (size_t i = 0; i < 8; i++)
+        pool_push(p, &pointers[i], 1);
+    wait_started(&r, 8); /* none of them can end before all have begun */
+    open_room(&r);
+    take_all(p, &r, 8, seen);
+    (void)pool_free(p, false);
+    free(jobs);
+}
+
+static void a_waiting_job_can_be_revoked_and_a_started_one_cannot(void **state)
+{
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(3), *pointers[3] = {&jobs[0], &jobs[1], &jobs[2]};
+    unsigned seen[3] = {0};
+
+    (void)state;
+    init_room(&r, true);
+    assert_int_equal(pool_new(1, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_push(p, pointers, 3);
+    wait_started(&r, 1);
+    assert_false(pool_revoke(p, &jobs[0]));
+    assert_true(pool_revoke(p, &jobs[1]));
+    assert_false(pool_revoke(p, &jobs[1]));
+    memset(&jobs[1], 0xEE, sizeof(jobs[1])); /* its owner may free it now */
+    open_room(&r);
+    take_all(p, &r, 2, seen);
+    assert_int_equal(seen[0], 1);
+    assert_int_equal(seen[2], 1);
+    assert_int_equal(r.started, 2);
+    (void)pool_free(p, false);
+    free(jobs);
+}
+
+/* Start and revocation race over thousands of jobs: each is won by exactly one side. */
+static void a_job_is_either_started_or_revoked_never_both(void **state)
+{
+    enum { ROUNDS = 400 };
+    room r;
+    pool *p;
+    size_t revoked = 0, ran = 0;
+
+    (void)state;
+    init_room(&r, false);
+    assert_int_equal(pool_new(4, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    for (int round = 0; round < ROUNDS; round++) {
+        pgq_job *jobs = make_jobs(CAPACITY), *pointers[CAPACITY];
+        unsigned seen[CAPACITY] = {0}, taken_back[CAPACITY] = {0};
+        size_t back = 0;
+
+        for (size_t i = 0; i < CAPACITY; i++)
+            pointers[i] = &jobs[i];
+        pool_push(p, pointers, CAPACITY);
+        for (size_t i = CAPACITY; i > 0; i -= 2) {
+            if (pool_revoke(p, &jobs[i - 1]))
+                taken_back[i - 1] = 1, back++;
+        }
+        take_all(p, &r, CAPACITY - back, seen);
+        for (size_t i = 0; i < CAPACITY; i++)
+            assert_int_equal(seen[i] + taken_back[i], 1);
+        revoked += back;
+        ran += CAPACITY - back;
+        free(jobs);
+    }
+    (void)pool_free(p, false);
+    assert_true(ran > 0 && revoked > 0); /* the race took place */
+}
+
+static void closing_waits_for_running_handlers_and_starts_no_more(void **state)
+{
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(CAPACITY), *pointers[CAPACITY];
+
+    (void)state;
+    init_room(&r, false);
+    for (size_t i = 0; i < CAPACITY; i++)
+        pointers[i] = &jobs[i];
+    for (int round = 0; round < 100; round++) {
+        size_t started;
+
+        for (size_t i = 0; i < CAPACITY; i++)
+            atomic_store(&jobs[i].start, JOB_WAITING);
+        assert_int_equal(pool_new(3, CAPACITY, run, wake, &r, &p), PGQ_OK);
+        pool_push(p, pointers, CAPACITY);
+        (void)pool_free(p, false);
+        started = r.started;
+        for (size_t i = 0; i < CAPACITY; i++)
+            started -= atomic_load(&jobs[i].start) == JOB_STARTED;
+        assert_int_equal(started, 0); /* no job was started without being run */
+        r.started = 0;
+    }
+    free(jobs);
+    assert_null(pool_free(NULL, false));
+}
+
+/* The abandoned handler ends with the process; so does what it uses. */
+static void abandoning_does_not_wait_for_a_handler_that_hangs(void **state)
+{
+    static room r;
+    static pgq_job job;
+    pgq_job *pointer = &job;
+    pool *p;
+
+    (void)state;
+    init_room(&r, true);
+    atomic_init(&job.start, JOB_WAITING);
+    assert_int_equal(pool_new(2, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_push(p, &pointer, 1);
+    wait_started(&r, 1);
+    assert_null(pool_free(p, true));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_thread_starts_jobs_in_their_order),
+        cmocka_unit_test(all_threads_work_at_once),
+        cmocka_unit_test(a_waiting_job_can_be_revoked_and_a_started_one_cannot),
+        cmocka_unit_test(a_job_is_either_started_or_revoked_never_both),
+        cmocka_unit_test(closing_waits_for_running_handlers_and_starts_no_more),
+        cmocka_unit_test(abandoning_does_not_wait_for_a_handler_that_hangs),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
