@@ -161,9 +161,10 @@ pgq_code settings_read_file(settings *s, const char *path, pgq_error *err)
 
     f.file = fopen(path, "re");
     if (f.file == NULL) {
-        (void)error_set(err, PGQ_E_IO, "cannot read the settings file: %s", strerror(errno));
+        f.code = error_set(err, errno == ENOENT ? PGQ_E_NOT_FOUND : PGQ_E_IO,
+                           "cannot read the settings file: %s", strerror(errno));
         error_where(err, "%s", path);
-        return PGQ_E_IO;
+        return f.code;
     }
     line = ini_parse_stream(read_line, &f, read_pair, &f);
     if (f.code == PGQ_OK && ferror(f.file)) {

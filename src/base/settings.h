@@ -72,7 +72,8 @@ pgq_code settings_give(settings *s, size_t index, setting_origin origin, const c
 pgq_code settings_read_environment(settings *s, pgq_error *err);
 
 /* Takes the section [pgqueuer] of an ini file; other sections are left to others.
- * Errors: PGQ_E_IO, PGQ_E_INVALID (syntax, unknown or repeated key; `where` has the line). */
+ * Errors: PGQ_E_NOT_FOUND, PGQ_E_IO, PGQ_E_INVALID (syntax, unknown or repeated key; `where` has
+ * the line). */
 pgq_code settings_read_file(settings *s, const char *path, pgq_error *err);
 
 /* Parses the text of one row. PGQ_E_INVALID says what was given, where, and what is allowed. */

@@ -30,32 +30,50 @@ bool cli_given(const cli *c, option_id option)
     return c->settings.values[option].origin > SETTING_DEFAULT;
 }
 
+/* Prints a text that may hold whatever somebody typed or a file contained: nothing in it may steer
+ * the terminal or look like another line. */
+static void print_clean(const char *before, const char *text)
+{
+    buffer clean = BUFFER_INIT;
+
+    buffer_add_utf8(&clean, text, strlen(text));
+    for (size_t i = 0; !clean.broken && i < clean.len; i++) {
+        unsigned char c = (unsigned char)clean.data[i];
+
+        if (c < ' ' || c == 0x7F)
+            clean.data[i] = '?';
+    }
+    (void)fprintf(stderr, "%s%s\n", before, clean.broken || clean.len == 0 ? "" : clean.data);
+    buffer_release(&clean);
+}
+
 int cli_report(const pgq_error *err)
 {
     (void)fflush(stdout);
-    (void)fprintf(stderr, "pgqueuer: error: %s\n",
-                  err->message[0] != '\0' ? err->message : pgq_strerror(err->code));
+    print_clean("pgqueuer: error: ",
+                err->message[0] != '\0' ? err->message : pgq_strerror(err->code));
     if (err->where[0] != '\0')
-        (void)fprintf(stderr, "  where: %s\n", err->where);
+        print_clean("  where: ", err->where);
     if (err->hint[0] != '\0')
-        (void)fprintf(stderr, "  hint: %s\n", err->hint);
+        print_clean("  hint: ", err->hint);
     return pgq_code_exit_status(err->code);
 }
 
 int cli_usage(const command *cmd, const char *format, ...)
 {
+    char message[PGQ_MESSAGE_BYTES];
     va_list args;
 
     (void)fflush(stdout);
-    (void)fputs("pgqueuer: error: ", stderr);
     va_start(args, format);
-    (void)vfprintf(stderr, format, args);
+    (void)vsnprintf(message, sizeof(message), format, args);
     va_end(args);
+    print_clean("pgqueuer: error: ", message);
     if (cmd != NULL)
-        (void)fprintf(stderr, "\n  usage: pgqueuer %s %s\n  hint: 'pgqueuer help %s' says more\n",
+        (void)fprintf(stderr, "  usage: pgqueuer %s %s\n  hint: 'pgqueuer help %s' says more\n",
                       cmd->name, cmd->synopsis, cmd->name);
     else
-        (void)fputs("\n  hint: 'pgqueuer help' lists the commands\n", stderr);
+        (void)fputs("  hint: 'pgqueuer help' lists the commands\n", stderr);
     return EXIT_USAGE;
 }
 

@@ -285,6 +285,8 @@ int cmd_demo(cli *c)
     watch_signals();
     if (code == PGQ_OK)
         code = begin_server(&s, &err);
+    if (interrupted != 0) /* whatever else went wrong then */
+        code = error_set(&err, PGQ_E_STATE, "interrupted");
     if (code == PGQ_OK)
         code = run_demo(&d, &s, keep, &err);
     if (code == PGQ_OK)

@@ -91,7 +91,9 @@ static pgq_code no_colon(const char *text, pgq_error *err)
     const char *dot = strrchr(text, '.');
 
     (void)error_set(err, PGQ_E_FACTORY, "the factory must be FILE:SYMBOL, not '%.128s'", text);
-    if (dot == NULL || strchr(text, '/') != NULL || base_streq(dot, ".so"))
+    if (text[0] == '\0' || strchr(text, ':') != NULL)
+        error_hint(err, "for example ./libjobs.so:factory");
+    else if (dot == NULL || strchr(text, '/') != NULL || base_streq(dot, ".so"))
         error_hint(err, "for example %s%.128s:factory", strchr(text, '/') != NULL ? "" : "./",
                    text);
     else

@@ -186,24 +186,33 @@ bool command_is_group(const char *word)
     return false;
 }
 
-static int unknown_command(const char *word)
+static int unknown_command(const char *first, const char *second)
 {
+    char name[NAME_BYTES];
     const char *best = NULL;
-    size_t best_distance = DISTANCE_MAX + 1;
+    size_t best_distance = DISTANCE_MAX + 1, length;
 
+    (void)snprintf(name, sizeof(name), "%s%s%s", first, second != NULL ? " " : "",
+                   second != NULL ? second : "");
+    length = strlen(name);
     for (size_t i = 0; i < command_count; i++) {
-        size_t distance = setting_distance(word, commands[i].name, DISTANCE_MAX);
+        size_t distance = setting_distance(name, commands[i].name, DISTANCE_MAX);
+        char word[NAME_BYTES]; /* the first word: a group may be mistyped */
 
-        if (strncmp(commands[i].name, word, strlen(word)) == 0 && word[0] != '\0')
+        (void)snprintf(word, sizeof(word), "%.*s", (int)strcspn(commands[i].name, " "),
+                       commands[i].name);
+        if (setting_distance(name, word, DISTANCE_MAX) < distance)
+            distance = setting_distance(name, word, DISTANCE_MAX);
+        if (strncmp(commands[i].name, name, length) == 0 && length > 0)
             distance = 1;
-        if (distance < best_distance && distance < strlen(word)) {
+        if (distance < best_distance && distance < length) {
             best = commands[i].name;
             best_distance = distance;
         }
     }
     if (best != NULL)
-        return cli_usage(NULL, "there is no command '%.64s'; did you mean '%s'?", word, best);
-    return cli_usage(NULL, "there is no command '%.64s'", word);
+        return cli_usage(NULL, "there is no command '%s'; did you mean '%s'?", name, best);
+    return cli_usage(NULL, "there is no command '%s'", name);
 }
 
 /* Finds the command at argv[at] and how many words its name has; -1 or the exit status. */
@@ -216,7 +225,7 @@ static int choose_command(cli *c, int argc, char **argv, int at, int *ret_words)
     if (c->command != NULL)
         return -1;
     if (!command_is_group(argv[at]))
-        return unknown_command(argv[at]);
+        return unknown_command(argv[at], NULL);
     if (second != NULL && (base_streq(second, "--help") || base_streq(second, "-h"))) {
         help_group(argv[at]);
         return EXIT_DONE;
@@ -228,8 +237,7 @@ static int choose_command(cli *c, int argc, char **argv, int at, int *ret_words)
     *ret_words = 2;
     c->command = find_command(argv[at], second);
     if (c->command == NULL)
-        return cli_usage(NULL, "'%s' has no command '%.64s' ('pgqueuer help %s' lists them)",
-                         argv[at], second, argv[at]);
+        return unknown_command(argv[at], second);
     return -1;
 }
 
@@ -256,6 +264,9 @@ static int take_option(cli *c, int value, char **argv)
     if (value >= LONG_VALUE && !is_whole_name(word, source + 2) &&
         (row->alias == NULL || !is_whole_name(word, row->alias)))
         return unknown_option(c->command, word);
+    /* an empty --prefix or --dsn is "not given", as in the environment; an empty --at is a slip */
+    if (row->type == SETTING_TEXT && row->group == GROUP_COMMAND && optarg[0] == '\0')
+        return cli_usage(c->command, "%s needs a value, not an empty text", source);
     if (settings_give(&c->settings, index, SETTING_ARGUMENT, source,
                       setting_takes_value(row) ? optarg
                       : negated                ? "false"
