@@ -186,6 +186,19 @@ bool command_is_group(const char *word)
     return false;
 }
 
+/* How far a word is from the first word of a command's name: a group may be mistyped. */
+static size_t first_word_distance(const char *word, const char *name)
+{
+    size_t length = strcspn(name, " ");
+    char first[NAME_BYTES];
+
+    if (length >= sizeof(first))
+        return DISTANCE_MAX + 1;
+    memcpy(first, name, length);
+    first[length] = '\0';
+    return setting_distance(word, first, DISTANCE_MAX);
+}
+
 static int unknown_command(const char *first, const char *second)
 {
     char name[NAME_BYTES];
@@ -197,12 +210,10 @@ static int unknown_command(const char *first, const char *second)
     length = strlen(name);
     for (size_t i = 0; i < command_count; i++) {
         size_t distance = setting_distance(name, commands[i].name, DISTANCE_MAX);
-        char word[NAME_BYTES]; /* the first word: a group may be mistyped */
+        size_t word_distance = first_word_distance(name, commands[i].name);
 
-        (void)snprintf(word, sizeof(word), "%.*s", (int)strcspn(commands[i].name, " "),
-                       commands[i].name);
-        if (setting_distance(name, word, DISTANCE_MAX) < distance)
-            distance = setting_distance(name, word, DISTANCE_MAX);
+        if (word_distance < distance)
+            distance = word_distance;
         if (strncmp(commands[i].name, name, length) == 0 && length > 0)
             distance = 1;
         if (distance < best_distance && distance < length) {
