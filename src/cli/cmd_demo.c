@@ -164,9 +164,11 @@ static pgq_code work(demo *d, pgq_error *err)
     return code;
 }
 
-/* Prints the rows of a query as a small table, in columns of the given widths. */
+enum { COLUMNS = 3 };
+
+/* Prints the first columns of a query's rows as a small table, in these widths. */
 static pgq_code print_query(PGconn *conn, const char *sql, const char *const *values, int count,
-                            const int *widths, pgq_error *err)
+                            const int widths[COLUMNS], pgq_error *err)
 {
     PGresult *result = PQexecParams(conn, sql, count, NULL, values, NULL, NULL, 0);
     pgq_code code = PGQ_OK;
@@ -174,7 +176,7 @@ static pgq_code print_query(PGconn *conn, const char *sql, const char *const *va
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
         code = demo_sql_error(conn, sql, err);
     for (int row = 0; code == PGQ_OK && row < PQntuples(result); row++) {
-        for (int column = 0; column < PQnfields(result); column++)
+        for (int column = 0; column < COLUMNS && column < PQnfields(result); column++)
             (void)printf("  %*s", widths[column], PQgetvalue(result, row, column));
         (void)putchar('\n');
     }
@@ -184,7 +186,8 @@ static pgq_code print_query(PGconn *conn, const char *sql, const char *const *va
 
 static pgq_code print_results(const demo *d, PGconn *conn, int64_t took_us, pgq_error *err)
 {
-    static const int file_widths[] = {9, -18, 0}, log_widths[] = {-12, 6}, count_widths[] = {0};
+    static const int file_widths[COLUMNS] = {9, -16, 0}, log_widths[COLUMNS] = {-12, 6},
+                     count_widths[COLUMNS] = {0};
     char first[24], last[24];
     const char *values[] = {first, last};
     double seconds = (double)(took_us > 0 ? took_us : 1) / 1e6;
