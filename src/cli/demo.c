@@ -151,10 +151,15 @@ pgq_code demo_enqueue(demo *d, PGconn *conn, pgq_error *err)
     pgq_new_job *jobs = calloc(d->count, sizeof(*jobs));
     char(*texts)[NUMBER_BYTES] = calloc(d->count, sizeof(*texts));
     int64_t *ids = calloc(d->count, sizeof(*ids));
-    pgq_code code = jobs != NULL && texts != NULL && ids != NULL ? PGQ_OK : error_nomem(err);
+    pgq_code code;
 
-    if (code == PGQ_OK)
-        code = execute(conn, "BEGIN", err);
+    if (jobs == NULL || texts == NULL || ids == NULL) {
+        free(jobs);
+        free(texts);
+        free(ids);
+        return error_nomem(err);
+    }
+    code = execute(conn, "BEGIN", err);
     if (code == PGQ_OK)
         code = execute(conn, "SET LOCAL client_min_messages = warning", err);
     if (code == PGQ_OK)

@@ -231,7 +231,7 @@ static pgq_code make_data(dev *d, const char *fresh, const char *password_file, 
 {
     char initdb[DEV_PATH_BYTES], postgres[DEV_PATH_BYTES], password_option[DEV_PATH_BYTES + 16];
     char *init[] = {initdb,
-                    "--username=" DEV_ROLE,
+                    ("--username=" DEV_ROLE),
                     "--auth-local=trust",
                     "--auth-host=scram-sha-256",
                     password_option,

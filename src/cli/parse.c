@@ -362,11 +362,11 @@ int cli_parse(cli *c, int argc, char **argv)
 
     /* words holds argv without the command's name, then the arguments. */
     c->words = calloc((size_t)argc * 2 + 2, sizeof(*c->words));
-    if (c->words == NULL)
+    if (c->words == NULL) {
         (void)error_nomem(&err);
-    else
-        (void)settings_init(&c->settings, option_rows, OPTION_COUNT, &err);
-    if (err.code != PGQ_OK)
+        return cli_report(&err);
+    }
+    if (settings_init(&c->settings, option_rows, OPTION_COUNT, &err) != PGQ_OK)
         return cli_report(&err);
     memcpy(c->words, argv, (size_t)at * sizeof(*argv));
     memcpy(c->words + at, argv + at + words, (size_t)(argc - at - words) * sizeof(*argv));

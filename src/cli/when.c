@@ -68,7 +68,7 @@ static bool take_offset(const char **at, int64_t *ret_seconds)
         if (!take_number(at, 2, 0, 59, &minutes))
             return false;
     }
-    *ret_seconds = sign * (hours * 3600 + minutes * 60);
+    *ret_seconds = (int64_t)sign * (hours * 3600 + minutes * 60);
     return true;
 }
 

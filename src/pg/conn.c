@@ -154,8 +154,13 @@ static pgq_code expect(pg_conn *conn, size_t more)
 
         if (grown == NULL)
             return PGQ_E_NOMEM;
-        for (size_t i = 0; i < conn->expected_count; i++)
-            grown[i] = conn->expected[(conn->expected_first + i) % conn->expected_capacity];
+        for (size_t i = 0; i < conn->expected_count; i++) {
+            size_t at = conn->expected_first + i;
+
+            if (at >= conn->expected_capacity)
+                at -= conn->expected_capacity;
+            grown[i] = conn->expected[at];
+        }
         free(conn->expected);
         conn->expected = grown;
         conn->expected_capacity = capacity;

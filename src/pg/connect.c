@@ -68,6 +68,17 @@ static void attempt_failed(pg_conn *conn, int64_t now_us, const char *reason)
         conn_break(conn);
 }
 
+/* Adds an option that has a value; returns how many there are then. */
+static size_t add(const char **keywords, const char **values, size_t count, const char *keyword,
+                  const char *value)
+{
+    if (value == NULL)
+        return count;
+    keywords[count] = keyword;
+    values[count] = value;
+    return count + 1;
+}
+
 static void start_address(pg_conn *conn, int64_t now_us)
 {
     const target *t = conn->target;
@@ -80,18 +91,10 @@ static void start_address(pg_conn *conn, int64_t now_us)
         address = conn->attempt.addresses.addresses[conn->attempt.address];
     memcpy(keywords, t->keywords, count * sizeof(*keywords));
     memcpy(values, t->values, count * sizeof(*values));
-#define ADD(keyword, value)              \
-    do {                                 \
-        if ((value) != NULL) {           \
-            keywords[count] = (keyword); \
-            values[count++] = (value);   \
-        }                                \
-    } while (false)
-    ADD("host", host->host);
-    ADD("hostaddr", address);
-    ADD("port", host->port);
-    ADD("target_session_attrs", "any");
-#undef ADD
+    count = add(keywords, values, count, "host", host->host);
+    count = add(keywords, values, count, "hostaddr", address);
+    count = add(keywords, values, count, "port", host->port);
+    count = add(keywords, values, count, "target_session_attrs", "any");
     keywords[count] = NULL;
     values[count] = NULL;
     conn->pq = PQconnectStartParams(keywords, values, 0);

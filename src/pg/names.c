@@ -94,11 +94,8 @@ static pgq_code resolve_row(const name_row *row, const pgq_names *given, names *
     pgq_code code;
 
     memcpy(&value, (const char *)given + row->given_at, sizeof(value));
-    if (!base_given(value) && row->fallback == NULL) {
-        if (row->kind == NAME_PREFIX)
-            n->prefix = "";
+    if (!base_given(value) && row->fallback == NULL)
         return PGQ_OK;
-    }
     if (base_given(value)) {
         resolved = arena_strdup(&n->memory, value);
     } else {
@@ -120,7 +117,7 @@ static pgq_code resolve_row(const name_row *row, const pgq_names *given, names *
 pgq_code names_resolve(const pgq_names *given, names *ret_names, pgq_error *err)
 {
     pgq_names own = PGQ_NAMES_INIT;
-    names n = {.memory = ARENA_INIT};
+    names n = {.memory = ARENA_INIT, .prefix = ""};
     pgq_code code = base_copy_options(&own, sizeof(own), given, "pgq_names", err);
 
     for (size_t i = 0; code == PGQ_OK && i < BASE_COUNT(name_rows); i++)

@@ -45,9 +45,13 @@ static const char *take_text(reading *r, size_t row, int column)
         return NULL;
     }
     for (; *text != '\0'; text++) {
+        char before = ' ';
+
         if (*text == '"')
             continue;
-        if (schema_len > 0 && is_qualifier(text, at > out ? at[-1] : ' ', schema, schema_len))
+        if (at > out)
+            before = at[-1];
+        if (schema_len > 0 && is_qualifier(text, before, schema, schema_len))
             text += schema_len;
         else
             *at++ = *text;

@@ -91,7 +91,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 static bool watch_again(drive_lane *lane)
 {
     int fd = pg_conn_fd(lane->conn), events = 0;
-    short wanted = fd >= 0 ? pg_conn_events(lane->conn) : 0;
+    int wanted = fd >= 0 ? pg_conn_events(lane->conn) : 0;
     watch *w = lane->watch;
 
     events |= (wanted & POLLIN) != 0 ? UV_READABLE : 0;
@@ -275,7 +275,7 @@ static void finish(drive *d, const pgq_error *error)
 
 static void act(drive *d, const engine_action *action)
 {
-    drive_lane *lane = action->lane >= 0 ? &d->lanes[action->lane] : NULL;
+    drive_lane *lane = &d->lanes[base_max_i64(action->lane, 0)]; /* of actions that have one */
     pgq_job *job = action->body;
 
     switch (action->kind) {

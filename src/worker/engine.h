@@ -108,16 +108,16 @@ engine *engine_free(engine *e);
 /* The most jobs that a reply can hold: the size of the driver's scratch memory. */
 size_t engine_capacity(const engine *e);
 
-/* Events. */
+/* Events. `index` is a lane's, `name` is the `job` of the action that started it. */
 void engine_start(engine *e, int64_t now_us);
 void engine_lane_ready(engine *e, int64_t now_us, int lane);
 /* The connection was lost, or could not be made. What was in flight there is unanswered. */
 void engine_lane_lost(engine *e, int64_t now_us, int lane, const pgq_error *error);
 /* The next sentence of the lane's flight was answered. */
-void engine_reply(engine *e, int64_t now_us, int lane, const sentence_reply *reply);
+void engine_reply(engine *e, int64_t now_us, int index, const sentence_reply *reply);
 void engine_notified(engine *e, int64_t now_us);
-void engine_outcome_of(engine *e, int64_t now_us, void *job, const engine_outcome *outcome);
-void engine_revoked(engine *e, int64_t now_us, void *job);
+void engine_outcome_of(engine *e, int64_t now_us, void *name, const engine_outcome *outcome);
+void engine_revoked(engine *e, int64_t now_us, void *name);
 void engine_tick(engine *e, int64_t now_us); /* engine_deadline has come */
 void engine_stop(engine *e, int64_t now_us);
 

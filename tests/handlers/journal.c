@@ -20,7 +20,8 @@ enum { GATE_SECONDS = 60 };
 static int journal_fd = -1;
 static char gate_path[4096];
 
-/* -- SHA-256 (FIPS 180-4), so that a test compares payloads without storing them ---------------- */
+/* -- SHA-256 (FIPS 180-4), so that a test compares payloads without storing them ----------------
+ */
 
 static const uint32_t sha_k[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -110,13 +111,12 @@ static int64_t journal_start(const pgq_job *job)
     int len;
 
     sha256_hex(payload.data, payload.data == NULL ? 0 : payload.len, digest);
-    len = asprintf(&line,
-                   "start\t%d\t%" PRId64 "\t%" PRId32 "\t%" PRId64 "\t%s\t%" PRId32 "\t%" PRId64
-                   "\t%s\t%s\n",
-                   (int)getpid(), pgq_job_id(job), pgq_job_attempts(job), start,
-                   pgq_job_entrypoint(job), pgq_job_priority(job),
-                   payload.data == NULL ? (int64_t)-1 : (int64_t)payload.len, digest,
-                   headers == NULL ? "-" : headers);
+    len = asprintf(
+        &line,
+        "start\t%d\t%" PRId64 "\t%" PRId32 "\t%" PRId64 "\t%s\t%" PRId32 "\t%" PRId64 "\t%s\t%s\n",
+        (int)getpid(), pgq_job_id(job), pgq_job_attempts(job), start, pgq_job_entrypoint(job),
+        pgq_job_priority(job), payload.data == NULL ? (int64_t)-1 : (int64_t)payload.len, digest,
+        headers == NULL ? "-" : headers);
     if (len < 0)
         abort();
     append(line, (size_t)len);
@@ -127,10 +127,9 @@ static int64_t journal_start(const pgq_job *job)
 static void journal_end(const pgq_job *job, int64_t start, const char *outcome)
 {
     char line[256];
-    int len = snprintf(line, sizeof line,
-                       "end\t%d\t%" PRId64 "\t%" PRId32 "\t%" PRId64 "\t%" PRId64 "\t%s\n",
-                       (int)getpid(), pgq_job_id(job), pgq_job_attempts(job), start, monotonic_ns(),
-                       outcome);
+    int len = snprintf(
+        line, sizeof line, "end\t%d\t%" PRId64 "\t%" PRId32 "\t%" PRId64 "\t%" PRId64 "\t%s\n",
+        (int)getpid(), pgq_job_id(job), pgq_job_attempts(job), start, monotonic_ns(), outcome);
     append(line, (size_t)len);
 }
 
@@ -213,7 +212,8 @@ static const char *do_fail(pgq_job *job, pgq_outcome *ret)
 static const char *do_fail_invalid_utf8(pgq_job *job, pgq_outcome *ret)
 {
     (void)job;
-    *ret = pgq_fail("Odd\xffType", "text \xff\xfe with \x01 control \xc3( and \xed\xa0\x80 surrogate");
+    *ret =
+        pgq_fail("Odd\xffType", "text \xff\xfe with \x01 control \xc3( and \xed\xa0\x80 surrogate");
     return "failed";
 }
 
@@ -327,7 +327,8 @@ static pgq_code refuse(pgq_error *err, const char *message, const char *what)
     return PGQ_E_FACTORY;
 }
 
-static pgq_code add(pgq_worker *worker, const char *name, const char *behaviour_name, pgq_error *err)
+static pgq_code add(pgq_worker *worker, const char *name, const char *behaviour_name,
+                    pgq_error *err)
 {
     for (size_t i = 0; i < behaviour_count; i++) {
         if (strcmp(behaviours[i].name, behaviour_name) == 0) {

@@ -4,7 +4,8 @@
  *   prog_produce DSN raise|skip|update_priority BATCH none|commit|rollback
  *
  * With commit or rollback the jobs go through a connection of its own in one transaction, which
- * then ends so. A failure prints the code's name and the error, and exits with the code's status. */
+ * then ends so. A failure prints the code's name and the error, and exits with the code's status.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

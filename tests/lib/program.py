@@ -26,7 +26,6 @@ SANITIZER_ENVIRONMENT = {
     "TSAN_OPTIONS": "exitcode=99:halt_on_error=0",
     "LSAN_OPTIONS": "exitcode=99",
 }
-RUN_SECONDS = 30
 # The longest that a graceful stop may take when no handler runs.
 STOP_SECONDS = 20
 
@@ -47,6 +46,10 @@ def sanitizer():
     found = [o["value"] for o in json.loads(options.read_text()) if o["name"] == "b_sanitize"]
     value = found[0] if found else "none"
     return ",".join(value) if isinstance(value, list) else value
+
+
+# A sanitizer makes everything slower; only the waiting of the tests is scaled.
+RUN_SECONDS = 30 if sanitizer() == "none" else 120
 
 
 def clean_environment(home, **extra):
