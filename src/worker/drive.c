@@ -78,10 +78,11 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 {
     drive_lane *lane = handle->data;
 
-    (void)status; /* an error shows when the connection is used */
     (void)events;
-    if (pg_conn_state(lane->conn) == PG_CONNECTING)
-        unwatch(lane); /* libpq may close the descriptor and open another with its number */
+    /* While it connects, libpq may close the descriptor and open another with its number. After
+     * an error, which shows when the connection is used, libuv has stopped watching. */
+    if (status < 0 || pg_conn_state(lane->conn) == PG_CONNECTING)
+        unwatch(lane);
     (void)pg_conn_process(lane->conn, clock_monotonic_us());
     serve(lane);
     carry_out(lane->drive);
