@@ -182,14 +182,14 @@ static void a_line_or_a_file_that_is_too_long_is_refused(void **state)
     settings_release(&s);
 }
 
-static void a_file_that_cannot_be_read_is_an_io_error(void **state)
+static void a_file_that_is_missing_or_cannot_be_read_is_refused(void **state)
 {
     settings s;
     pgq_error err = PGQ_ERROR_INIT;
 
     (void)state;
     begin(&s);
-    expect_code(PGQ_E_IO, settings_read_file(&s, "/nowhere/at/all", &err), &err);
+    expect_code(PGQ_E_NOT_FOUND, settings_read_file(&s, "/nowhere/at/all", &err), &err);
     assert_string_equal(err.where, "/nowhere/at/all");
     expect_code(PGQ_E_IO, settings_read_file(&s, "/", &err), &err);
     settings_release(&s);
@@ -341,7 +341,7 @@ int main(void)
         cmocka_unit_test(a_good_file_gives_its_section_only),
         cmocka_unit_test(a_bad_file_is_refused_with_its_line),
         cmocka_unit_test(a_line_or_a_file_that_is_too_long_is_refused),
-        cmocka_unit_test(a_file_that_cannot_be_read_is_an_io_error),
+        cmocka_unit_test(a_file_that_is_missing_or_cannot_be_read_is_refused),
         cmocka_unit_test(a_value_out_of_its_range_is_refused_with_what_is_allowed),
         cmocka_unit_test(a_secret_value_is_never_repeated),
         cmocka_unit_test(seconds_are_read_exactly_and_rounded_up),
