@@ -21,12 +21,12 @@ def open_gate(journal):
 
 
 def drained(database, deadline=60):
-    wait_until(lambda: database.job_count("status IN ('queued', 'picked')") == 0, deadline,
-               lambda: f"the queue drains, left: {database.rows('SELECT * FROM pgqueuer LIMIT 3')}",
-               interval=0.1)
+    left = "SELECT id, status::text, updated, now() - heartbeat FROM pgqueuer WHERE status <> 'failed'"
+    wait_until(lambda: not database.rows(left), deadline,
+               lambda: f"the queue drains, left: {database.rows(left)[:50]}", interval=0.1)
 
 
-def worker_backends(cluster, database):
+def worker_backends(database):
     """The process ids of the server's processes that serve the worker's connections."""
     with database.connect() as connection:
         return [
@@ -110,10 +110,11 @@ def test_a_killed_backend_restarts_the_server_and_loses_nothing(
 ):
     worker = spawn_worker(own_queue_db, "--heartbeat-timeout", "5", args=["sleep"])
     ids = produce(own_queue_db, [NewJob("sleep", b"2")] * 2000)
-    journal.wait_runs(200)
-    os.kill(worker_backends(own_cluster, own_queue_db)[0], signal.SIGKILL)
-    wait_until(lambda: "reinitializing" in own_cluster.log(), 20, "the server recovers")
-    wait_until(own_cluster._answers, 30, "the server answers again")
+    for kill in range(1, 4):  # how a lane learns of it is a matter of luck
+        journal.wait_runs(len(journal.runs()) + 200)
+        os.kill(worker_backends(own_queue_db)[0], signal.SIGKILL)
+        wait_until(lambda: own_cluster.log().count("reinitializing") >= kill, 20, "it recovers")
+        wait_until(own_cluster.answers, 30, "the server answers again")
     drained(own_queue_db)
     worker.stop_cleanly()
     assert worker.events("connection.lost") and worker.events("connection.restored")

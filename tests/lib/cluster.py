@@ -203,9 +203,9 @@ class Cluster:
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}, start_new_session=True,
                 **run_as(self.user),
             )
-        wait_until(self._answers, START_SECONDS, "the server answers")
+        wait_until(self.answers, START_SECONDS, "the server answers")
 
-    def _answers(self):
+    def answers(self):
         if self._process.poll() is not None:
             raise RuntimeError(f"the server ended with {self._process.returncode}:\n{self.log()}")
         try:
