@@ -93,7 +93,7 @@ const setting_row option_rows[OPTION_COUNT] = {
     [OPT_SCHEMA] = {.name = "schema",
                     .alias = "pg-schema",
                     .type = SETTING_TEXT,
-                    .env = {"PGQUEUER_SCHEMA"},
+                    .env = {"PGQUEUER_SCHEMA", "PGSCHEMA"},
                     .in_file = true,
                     .placeholder = "NAME",
                     .help = "schema of the objects; otherwise the search_path decides",
