@@ -174,6 +174,14 @@ void engine_forget(engine *e, engine_job *job)
     engine_move(e, job, JOB_FREE);
 }
 
+void engine_revoke(engine *e, engine_job *job)
+{
+    engine_action *action = engine_act(e, ACTION_REVOKE);
+
+    action->body = job->body;
+    action->job = job;
+}
+
 void engine_lost_claim(engine *e, engine_job *job)
 {
     e->counts.lost++;
@@ -209,7 +217,8 @@ void engine_lane_ready(engine *e, int64_t now_us, int lane)
 {
     engine_lane_set(e, &e->lanes[lane], LANE_IDLE);
     backoff_reset(&e->lanes[lane].backoff);
-    e->away_deadline_us = CLOCK_NEVER;
+    if (lane > 0)
+        e->away_deadline_us = CLOCK_NEVER;
     if (e->outage) {
         e->outage = false;
         engine_say(e, NOTE_CONNECTION_RESTORED, lane, 0, 0, NULL);
@@ -248,6 +257,16 @@ static void forget_flight(engine *e, engine_lane *lane)
     lane->job_count = lane->beat_count = 0;
 }
 
+/* Outcomes can be written. */
+static bool claiming_lane_up(const engine *e)
+{
+    for (int i = 1; i < e->lane_count; i++) {
+        if (e->lanes[i].state >= LANE_IDLE)
+            return true;
+    }
+    return false;
+}
+
 void engine_lane_broken(engine *e, int64_t now_us, int index, const pgq_error *error)
 {
     engine_lane *lane = &e->lanes[index];
@@ -261,7 +280,7 @@ void engine_lane_broken(engine *e, int64_t now_us, int index, const pgq_error *e
         engine_say(e, was_up ? NOTE_CONNECTION_LOST : NOTE_CONNECT_FAILED, index, 0,
                    (lane->retry_at_us - now_us) / 1000, error);
     e->outage = true;
-    if (e->state == ENGINE_STOPPING && e->away_deadline_us == CLOCK_NEVER)
+    if (e->state == ENGINE_STOPPING && !claiming_lane_up(e) && e->away_deadline_us == CLOCK_NEVER)
         e->away_deadline_us = now_us + AWAY_US;
 }
 
@@ -291,13 +310,8 @@ static void begin_stop(engine *e, int64_t now_us)
     if (e->config.drain_timeout_us > 0)
         e->drain_deadline_us = now_us + e->config.drain_timeout_us;
     engine_say(e, NOTE_STOPPING, -1, 0, (int64_t)engine_held(e), NULL);
-    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next) {
-        engine_job *job = LIST_ENTRY(link, engine_job, link);
-        engine_action *action = engine_act(e, ACTION_REVOKE);
-
-        action->body = job->body;
-        action->job = job;
-    }
+    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next)
+        engine_revoke(e, LIST_ENTRY(link, engine_job, link));
 }
 
 void engine_fail(engine *e, int64_t now_us, const pgq_error *error)
@@ -405,6 +419,8 @@ void engine_tick(engine *e, int64_t now_us)
     if (now_us >= e->poll_at_us) {
         e->poll_at_us = CLOCK_NEVER;
         engine_wake(e);
+        e->lanes[0].listening = e->lanes[0].listening && !e->deaf; /* tries again */
+        e->deaf = false;
     }
     if (now_us >= e->drain_deadline_us) {
         e->drain_deadline_us = CLOCK_NEVER;

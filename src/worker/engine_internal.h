@@ -81,6 +81,7 @@ struct engine {
     engine_lane lanes[ENGINE_LANES_MAX]; /* 0: control */
     int lane_count;                      /* with the control lane */
     bool checked;                        /* the schema check passed */
+    bool deaf;                           /* LISTEN was refused; with the next poll it is tried */
     bool outage;                         /* a lost connection was noted, no restored one yet */
 
     /* what is known about the queue */
@@ -117,7 +118,9 @@ void engine_fail(engine *e, int64_t now_us, const pgq_error *error);
 /* There may be work that nobody has claimed. */
 void engine_wake(engine *e);
 /* The lane's connection is of no use any more. */
-void engine_lane_broken(engine *e, int64_t now_us, int lane, const pgq_error *error);
+void engine_lane_broken(engine *e, int64_t now_us, int index, const pgq_error *error);
+/* Asks the pool for a job back, which it may have started. */
+void engine_revoke(engine *e, engine_job *job);
 /* The outcome is known but must not or need not be written. */
 void engine_lost_claim(engine *e, engine_job *job);
 

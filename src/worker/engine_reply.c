@@ -32,10 +32,12 @@ static void hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sent
     }
     if (reply->refused) {
         engine_say(e, NOTE_STATEMENT_REFUSED, 0, 0, 0, &reply->error);
-        lane->listening = true; /* polling goes on; the next connection tries again */
+        lane->listening = true; /* that is: not now */
+        e->deaf = true;
         return;
     }
     lane->listening = true;
+    e->deaf = false;
     if (e->state == ENGINE_STARTING) {
         e->state = ENGINE_RUNNING;
         e->stale_look_at_us = now_us;
@@ -102,6 +104,8 @@ static void hear_claim(engine *e, int64_t now_us, engine_lane *lane, const sente
         engine_say(e, NOTE_CLAIM_ADOPTED, -1, 0, (int64_t)reply->row_count, NULL);
     if (said->of.claim.adopt && e->backlog)
         e->adopt_wanted = true; /* there may be more than one claim brings */
+    if (said->of.claim.known != NULL && e->backlog)
+        e->stale_look_at_us = now_us; /* a silent worker may have left more than one claim brings */
     if (reply->row_count > 0)
         e->look_again_us = 0;
     if (e->backlog)
@@ -110,11 +114,21 @@ static void hear_claim(engine *e, int64_t now_us, engine_lane *lane, const sente
     e->probe_wanted = true;
 }
 
+/* A job may have gone back to the queue, and a claim of ours that was lost with the reply may have
+ * taken it again: an adoption in the meantime passed it over, since its id was known. */
+static void back_unseen(engine *e)
+{
+    e->adopt_wanted = true;
+    engine_wake(e);
+}
+
 /* The claim had gone, or the settle had been carried out before its reply was lost. */
 static void settled_nothing(engine *e, engine_job *job)
 {
     if (!job->uncertain)
         engine_lost_claim(e, job);
+    else if (job->outcome.status == PGQ_STATUS_QUEUED)
+        back_unseen(e);
     engine_forget(e, job);
 }
 
@@ -205,6 +219,8 @@ static void hear_release(engine *e, int64_t now_us, engine_lane *lane, const sen
     for (size_t place = 0; place < lane->job_count; place++) {
         /* a release that was refused leaves the job to its heartbeat timeout */
         e->counts.released += !reply->refused;
+        if (lane->jobs[place]->uncertain)
+            back_unseen(e);
         engine_forget(e, lane->jobs[place]);
     }
     lane->job_count = 0;
@@ -229,11 +245,35 @@ static void hear_beat(engine *e, int64_t now_us, engine_lane *lane, const senten
             job->lost = true;
             engine_lost_claim(e, job);
             engine_act(e, ACTION_TELL)->body = job->body;
+            engine_revoke(e, job); /* it may still wait for a thread, and must not start */
         } else if (job->state == JOB_FINISHED || job->state == JOB_GIVEN) {
             settled_nothing(e, job);
         }
     }
     lane->beat_count = 0;
+}
+
+/* How long a worker without anything to do may wait until it looks again. */
+static int64_t plan_look(engine *e, int64_t now_us, const sentence_reply *reply)
+{
+    /* up to a tenth earlier, so that a fleet does not poll in step */
+    int64_t wait_us = e->config.dequeue_timeout_us;
+
+    wait_us -= (int64_t)random_below(&e->random, (uint64_t)(wait_us / 10 + 1));
+    e->queue_empty = !reply->queued && !e->hungry;
+    if (reply->next_stale_us != CLOCK_NEVER)
+        e->stale_look_at_us = base_min_i64(e->stale_look_at_us, now_us + reply->next_stale_us);
+    if (reply->due || reply->next_stale_us == 0) {
+        /* the last claim could not have it: somebody has locked it */
+        e->look_again_us = e->look_again_us == 0
+                               ? LOOK_AGAIN_FIRST_US
+                               : base_min_i64(2 * e->look_again_us, LOOK_AGAIN_MAX_US);
+        wait_us = base_min_i64(wait_us, e->look_again_us);
+    } else {
+        e->look_again_us = 0;
+        wait_us = base_min_i64(wait_us, reply->next_stale_us);
+    }
+    return base_min_i64(wait_us, reply->next_due_us);
 }
 
 static void hear_probe(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
@@ -242,23 +282,10 @@ static void hear_probe(engine *e, int64_t now_us, engine_lane *lane, const sente
 
     (void)lane;
     e->probing = false;
-    if (reply->refused) {
+    if (reply->refused)
         engine_say(e, NOTE_STATEMENT_REFUSED, -1, 0, 0, &reply->error);
-    } else if (reply->due) {
-        e->look_again_us = e->look_again_us == 0
-                               ? LOOK_AGAIN_FIRST_US
-                               : base_min_i64(2 * e->look_again_us, LOOK_AGAIN_MAX_US);
-        wait_us = base_min_i64(wait_us, e->look_again_us);
-    } else {
-        e->look_again_us = 0;
-        e->queue_empty = !reply->queued && !e->hungry;
-        /* up to a tenth earlier, so that a fleet does not poll in step */
-        wait_us -= (int64_t)random_below(&e->random, (uint64_t)(wait_us / 10 + 1));
-        wait_us = base_min_i64(wait_us, reply->next_due_us);
-        wait_us = base_min_i64(wait_us, reply->next_stale_us);
-        if (reply->next_stale_us != CLOCK_NEVER)
-            e->stale_look_at_us = base_min_i64(e->stale_look_at_us, now_us + reply->next_stale_us);
-    }
+    else
+        wait_us = plan_look(e, now_us, reply);
     /* a retry of ours that was settled after the probe may be due sooner than the probe knew */
     e->poll_at_us = base_min_i64(e->poll_at_us, now_us + base_max_i64(wait_us, 1000));
 }
