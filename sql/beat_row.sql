@@ -4,7 +4,7 @@
 -- $2 timestamptz[]  `updated` of the claims
 -- $3 uuid           this worker
 -- > ord int8    the places in the arrays of the jobs whose claim is lost
--- locks: the rows, SKIP LOCKED
+-- locks: the rows whose claim stands, SKIP LOCKED; no other, or an adopting claim would miss it
 -- index: the primary key
 -- log: none
 -- notify: none
@@ -12,16 +12,16 @@ WITH input AS MATERIALIZED (
     SELECT i.ord, i.id, i.token
     FROM unnest($1::int8[], $2::timestamptz[]) WITH ORDINALITY AS i (id, token, ord)
 ), free AS MATERIALIZED (
-    SELECT q.id, q.updated
+    SELECT q.id
     FROM :queue AS q
+    JOIN input ON input.id = q.id AND input.token = q.updated
     WHERE q.id = ANY ($1) AND q.status = 'picked' AND q.queue_manager_id = $3
     ORDER BY q.id
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF q SKIP LOCKED
 ), beaten AS (
     UPDATE :queue AS q
     SET heartbeat = now()
-    WHERE q.id = ANY (ARRAY(SELECT free.id
-                            FROM free JOIN input ON input.id = free.id AND input.token = free.updated))
+    WHERE q.id = ANY (ARRAY(SELECT id FROM free))
 )
 SELECT input.ord
 FROM input

@@ -121,12 +121,25 @@ static size_t collect_known(engine *e, int64_t *known)
     return count;
 }
 
+/* Whether there is a job of which a settle or a release was never answered. */
+static bool anything_uncertain(const engine *e)
+{
+    for (int state = JOB_FINISHED; state < JOB_STATES; state++) {
+        for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
+            if (LIST_ENTRY(link, engine_job, link)->uncertain)
+                return true;
+        }
+    }
+    return false;
+}
+
 /* Adopting takes every job that is picked for us and that we do not know, so no other claim may
- * be under way whose reply would make some of them known. */
+ * be under way whose reply would make some of them known. Nor may a job be uncertain: its retry may
+ * have been carried out, and the claim whose reply was lost may have picked it again. */
 static bool claim_allowed(const engine *e, size_t under_way)
 {
     if (e->adopt_wanted)
-        return under_way == 0;
+        return under_way == 0 && !anything_uncertain(e);
     for (int i = 1; i < e->lane_count; i++) {
         const engine_lane *lane = &e->lanes[i];
 
@@ -297,10 +310,28 @@ static void plan_end(engine *e, int64_t now_us)
     }
 }
 
+/* Each of them for itself, as it was refused. */
+static void plan_refused(engine *e)
+{
+    list *refused = &e->jobs[JOB_REFUSED];
+
+    e->refused_again_us = CLOCK_NEVER;
+    if (refused->count == 0)
+        backoff_reset(&e->bad_row_backoff);
+    while (refused->first != NULL) {
+        engine_job *job = LIST_ENTRY(refused->first, engine_job, link);
+
+        job->group = ++e->groups;
+        engine_move(e, job, JOB_FINISHED);
+    }
+}
+
 void engine_plan(engine *e, int64_t now_us)
 {
     if (e->state == ENGINE_NEW || e->state == ENGINE_FINISHED)
         return;
+    if (now_us >= e->refused_again_us)
+        plan_refused(e);
     plan_control(e, now_us);
     for (int i = 1; i < e->lane_count; i++)
         plan_lane(e, now_us, i);
@@ -331,6 +362,7 @@ int64_t engine_deadline(const engine *e)
     if (e->state == ENGINE_NEW || e->state == ENGINE_FINISHED)
         return CLOCK_NEVER;
     at = base_min_i64(at, e->away_deadline_us);
+    at = base_min_i64(at, e->refused_again_us);
     for (int i = 0; i < e->lane_count; i++) {
         if (e->lanes[i].state == LANE_DOWN)
             at = base_min_i64(at, e->lanes[i].retry_at_us);
