@@ -1,0 +1,65 @@
+"""The examples, built as their head comments and the README say, and run."""
+
+import os
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from lib import program
+from lib.refusal import DONE
+
+EXAMPLES = program.REPOSITORY / "examples"
+
+
+def build(source, target, *options):
+    environment = {**os.environ, "PKG_CONFIG_PATH": str(program.BUILD / "meson-uninstalled")}
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "pgqueuer"], env=environment,
+                           check=True, capture_output=True, text=True).stdout
+    flags = shlex.split(flags)
+    paths = [f"-Wl,-rpath,{flag[2:]}" for flag in flags if flag.startswith("-L")]
+    sanitizer = program.sanitizer()
+    if sanitizer != "none":
+        options = (*options, f"-fsanitize={sanitizer}")
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    subprocess.run([*compiler, *options, "-Wall", "-Wextra", "-o", target, source, *flags, *paths],
+                   check=True)
+    return target
+
+
+def test_the_smallest_worker_works_a_job(queue_db, pgqueuer, drain, tmp_path):
+    handler = build(EXAMPLES / "hello.c", tmp_path / "hello.so", "-shared", "-fPIC")
+    assert pgqueuer("queue", "hello", "world", dsn=queue_db).returncode == DONE
+    drain(queue_db, factory=f"{handler}:factory")
+    assert queue_db.log_counts() == {"queued": 1, "picked": 1, "successful": 1}
+
+
+def test_the_worker_in_the_readme_works_a_job(queue_db, pgqueuer, drain, tmp_path):
+    readme = (program.REPOSITORY / "README.md").read_text()
+    [source] = re.findall(r"```c\n(#include <pgqueuer/pgqueuer.h>.*?)```", readme, re.DOTALL)
+    (tmp_path / "hello.c").write_text(source)
+    handler = build(tmp_path / "hello.c", tmp_path / "hello.so", "-shared", "-fPIC")
+    assert pgqueuer("queue", "greet", "world", dsn=queue_db).returncode == DONE
+    drain(queue_db, factory=f"{handler}:factory")
+    assert queue_db.log_counts()["successful"] == 1
+
+
+@pytest.mark.parametrize("path, status", [("data", None), ("../data", "failed"), ("", "failed")])
+def test_the_hashing_worker_hashes_and_holds_what_it_refuses(queue_db, pgqueuer, drain, tmp_path,
+                                                             path, status):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "data").write_bytes(b"a")
+    handler = build(EXAMPLES / "hash_files.c", tmp_path / "hash_files.so", "-shared", "-fPIC")
+    assert pgqueuer("queue", "hash_file", path, dsn=queue_db).returncode == DONE
+    drain(queue_db, factory=f"{handler}:factory", args=[str(folder)])
+    assert queue_db.value("SELECT min(status::text) FROM pgqueuer") == status
+
+
+def test_the_producer_enqueues_with_its_own_row(queue_db, home, tmp_path):
+    producer = build(EXAMPLES / "enqueue.c", tmp_path / "enqueue")
+    done = program.run([producer, queue_db.dsn, "somebody"], program.clean_environment(home))
+    assert done.returncode == 0, done.stderr
+    assert queue_db.rows("SELECT customer FROM example_orders") == [("somebody",)]
+    assert queue_db.rows("SELECT entrypoint, payload FROM pgqueuer") == [("receipt", b"somebody")]
