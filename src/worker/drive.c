@@ -562,8 +562,10 @@ drive *drive_close(drive *d)
         return NULL; /* the handlers' threads use the rest */
     if (d->loop_open) {
         uv_walk(&d->loop, close_handle, NULL);
-        (void)uv_run(&d->loop, UV_RUN_DEFAULT);
-        (void)uv_loop_close(&d->loop);
+        /* a uv_stop before the loop ever ran ends the first of these at once */
+        do
+            (void)uv_run(&d->loop, UV_RUN_DEFAULT);
+        while (uv_loop_close(&d->loop) == UV_EBUSY);
     }
     speaker_release(&d->speaker);
     free(d->speaker_entrypoints);
