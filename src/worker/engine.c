@@ -60,6 +60,8 @@ pgq_code engine_new(const engine_config *config, engine **ret_engine)
     e->poll_at_us = e->beat_at_us = e->stale_look_at_us = CLOCK_NEVER;
     e->drain_deadline_us = e->away_deadline_us = CLOCK_NEVER;
     e->refusal_backoff = (backoff){REFUSAL_FIRST_US, REFUSAL_MAX_US, 0};
+    e->bad_row_backoff = e->refusal_backoff;
+    e->refused_again_us = CLOCK_NEVER;
     *ret_engine = e;
     return PGQ_OK;
 }
@@ -107,7 +109,8 @@ static const bool job_moves[JOB_STATES][JOB_STATES] = {
     [JOB_FREE] = {[JOB_HANDED] = true, [JOB_GIVEN] = true},
     [JOB_HANDED] = {[JOB_FINISHED] = true, [JOB_GIVEN] = true, [JOB_FREE] = true},
     [JOB_FINISHED] = {[JOB_SETTLING] = true, [JOB_FREE] = true},
-    [JOB_SETTLING] = {[JOB_FINISHED] = true, [JOB_FREE] = true},
+    [JOB_SETTLING] = {[JOB_FINISHED] = true, [JOB_REFUSED] = true, [JOB_FREE] = true},
+    [JOB_REFUSED] = {[JOB_FINISHED] = true, [JOB_FREE] = true},
     [JOB_GIVEN] = {[JOB_RELEASING] = true, [JOB_FREE] = true},
     [JOB_RELEASING] = {[JOB_GIVEN] = true, [JOB_FREE] = true},
 };

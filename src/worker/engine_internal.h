@@ -12,6 +12,7 @@ typedef enum job_state {
     JOB_HANDED,    /* with the pool, started or not */
     JOB_FINISHED,  /* has an outcome, waits to be settled */
     JOB_SETTLING,  /* in a settle that is not answered */
+    JOB_REFUSED,   /* its settle is refused whatever is written; waits for refused_again_us */
     JOB_GIVEN,     /* revoked unstarted, waits to be released */
     JOB_RELEASING, /* in a release that is not answered */
     JOB_STATES
@@ -96,6 +97,8 @@ struct engine {
     int64_t poll_at_us, stale_look_at_us, beat_at_us;
     int64_t look_again_us; /* how long to wait while due rows are locked by others */
     backoff refusal_backoff;
+    int64_t refused_again_us; /* when the settles of JOB_REFUSED are tried again */
+    backoff bad_row_backoff;
 
     int64_t run_us_average; /* of a handler; 0: nothing measured */
     uint32_t groups;        /* settle groups given out */

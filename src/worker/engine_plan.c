@@ -126,7 +126,7 @@ static bool anything_uncertain(const engine *e)
 {
     for (int state = JOB_FINISHED; state < JOB_STATES; state++) {
         for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
-            if (LIST_ENTRY(link, engine_job, link)->uncertain)
+            if (state != JOB_REFUSED && LIST_ENTRY(link, engine_job, link)->uncertain)
                 return true;
         }
     }

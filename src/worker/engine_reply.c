@@ -149,6 +149,15 @@ static void unsettle(engine *e, engine_lane *lane, uint32_t first_group, uint32_
     }
 }
 
+/* A row that the database refuses whatever is written: it is tried again, but holds up nobody. */
+static void bad_row(engine *e, int64_t now_us, engine_job *job, const pgq_error *error)
+{
+    engine_move(e, job, JOB_REFUSED);
+    if (e->refused_again_us == CLOCK_NEVER)
+        e->refused_again_us = now_us + backoff_next(&e->bad_row_backoff, &e->random);
+    engine_say(e, NOTE_SETTLE_FAILED, -1, job->token.id, 1, error);
+}
+
 /* One bad row never blocks its batch: the batch is halved until the bad row is alone. */
 static void refuse_settle(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
@@ -166,6 +175,10 @@ static void refuse_settle(engine *e, int64_t now_us, engine_lane *lane, const se
         only->outcome.status = PGQ_STATUS_EXCEPTION;
         engine_say(e, NOTE_SETTLE_REFUSED, -1, only->token.id, 0, &reply->error);
         unsettle(e, lane, only->group, only->group);
+        return;
+    }
+    if (!again) {
+        bad_row(e, now_us, only, &reply->error);
         return;
     }
     unsettle(e, lane, only->group, only->group);
@@ -246,7 +259,8 @@ static void hear_beat(engine *e, int64_t now_us, engine_lane *lane, const senten
             engine_lost_claim(e, job);
             engine_act(e, ACTION_TELL)->body = job->body;
             engine_revoke(e, job); /* it may still wait for a thread, and must not start */
-        } else if (job->state == JOB_FINISHED || job->state == JOB_GIVEN) {
+        } else if (job->state == JOB_FINISHED || job->state == JOB_REFUSED ||
+                   job->state == JOB_GIVEN) {
             settled_nothing(e, job);
         }
     }
