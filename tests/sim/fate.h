@@ -1,0 +1,75 @@
+/* What can happen to a simulated fleet, one row each, and how often it must have happened.
+ *
+ * A fault is drawn by the world; a path is something the engines did. Both are counted over all
+ * histories: a batch in which one of them stayed below its minimum proves nothing and fails. */
+#ifndef SIM_FATE_H
+#define SIM_FATE_H
+
+/* X(NAME, minimum in 1000 histories, text) */
+#define FAULTS(X)                                                              \
+    X(TRANSIENT, 500, "statement refused for a moment (40001)")                \
+    X(PERMISSION, 100, "statement refused for lack of a privilege (42501)")    \
+    X(SESSION, 200, "statement refused, session ending (57P01)")               \
+    X(POISON_TEXT, 100, "settle refused for the text of one job")              \
+    X(POISON_ROW, 20, "settle refused for one row, whatever is written")       \
+    X(CUT_BEFORE, 200, "connection lost before the server got the statement")  \
+    X(CUT_AFTER, 200, "connection lost after the statement, before its reply") \
+    X(CUT_MIDDLE, 25, "connection lost in the middle of a flight")             \
+    X(CUT_IDLE, 100, "connection lost between flights")                        \
+    X(LATE, 100, "statement of a lost connection carried out later")           \
+    X(UNSAID, 100, "flight that could not be sent")                            \
+    X(NO_CONNECT, 200, "connect refused")                                      \
+    X(OUTAGE, 100, "database away for a while")                                \
+    X(SLOW, 500, "slow reply")                                                 \
+    X(NOTIFY_LOST, 200, "notification lost")                                   \
+    X(NOTIFY_TWICE, 200, "notification doubled")                               \
+    X(NOTIFY_EARLY, 100, "notification before its cause")                      \
+    X(CRASH, 100, "worker killed")                                             \
+    X(FREEZE, 100, "worker stopped for a while")                               \
+    X(STOP, 100, "worker asked to end")                                        \
+    X(NOMEM, 100, "no memory for a claimed job")                               \
+    X(LOCK, 100, "row locked by somebody else for a while")                    \
+    X(CANCEL, 100, "job cancelled, picked ones included")                      \
+    X(LATE_TICK, 500, "timer fired late")
+
+#define PATHS(X)                                                              \
+    X(RUN, 20000, "run of a job")                                             \
+    X(DONE, 10000, "job settled as successful")                               \
+    X(FAILED, 1000, "job settled as exception")                               \
+    X(HELD, 200, "job held")                                                  \
+    X(RETRIED, 1000, "job went back for a retry")                             \
+    X(DEFERRED, 1000, "deferred job became due")                              \
+    X(REPICK_DEAD, 100, "stale job of an ended worker claimed")               \
+    X(REPICK_LIVE, 50, "stale job of a living worker claimed")                \
+    X(REPICK_ORPHAN, 20, "stale job claimed that its worker did not know of") \
+    X(ADOPTED, 20, "job of a lost claim adopted")                             \
+    X(EXTRA_RUN, 50, "extra run of a job after its claim was lost")           \
+    X(OVERLAP, 10, "run beside a run that had lost its claim")                \
+    X(UNPROVEN, 10, "job not started, because its claim could not be proven") \
+    X(BISECTED, 50, "settle of several jobs refused and split")               \
+    X(REWORDED, 50, "settle that replaced a refused text")                    \
+    X(UNCERTAIN_DONE, 50, "settle sent again that had been carried out")      \
+    X(UNCERTAIN_AGAIN, 50, "settle sent again that had not been carried out") \
+    X(FENCED, 20, "settle of a stale token that wrote nothing")               \
+    X(TOLD_LOST, 50, "beat that told of a lost claim")                        \
+    X(TOLD_HANDLER, 50, "handler told to end early")                          \
+    X(REVOKED, 50, "job revoked before it started")                           \
+    X(RELEASED, 100, "job given back")                                        \
+    X(RELEASED_ALL, 5, "everything picked given back at a stop")              \
+    X(CLAIM_STOPPED, 5, "claim answered while its worker was stopping")       \
+    X(ENDED_STOPPED, 500, "worker ended cleanly after a stop")                \
+    X(ENDED_DRAINED, 50, "worker ended by itself, the queue empty")           \
+    X(ENDED_TIMEOUT, 20, "worker ended by its drain timeout")                 \
+    X(ENDED_AWAY, 1, "worker ended because the database stayed away")         \
+    X(ENDED_REFUSED, 50, "worker ended because a statement was refused")
+
+#define FAULT_ENUM(name, minimum, text) FAULT_##name,
+#define PATH_ENUM(name, minimum, text) PATH_##name,
+
+typedef enum fault { FAULTS(FAULT_ENUM) FAULT_COUNT } fault;
+typedef enum path { PATHS(PATH_ENUM) PATH_COUNT } path;
+
+#undef FAULT_ENUM
+#undef PATH_ENUM
+
+#endif
