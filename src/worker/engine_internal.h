@@ -90,9 +90,11 @@ struct engine {
     bool backlog; /* the last claim came back full */
     bool probe_wanted;
     bool probing;
-    bool queue_empty;  /* the last probe saw no queued job, and nothing woke us since */
-    uint64_t wakes;    /* how often something said that there may be work */
-    bool adopt_wanted; /* the reply to a claim was lost */
+    bool queue_empty;        /* the last probe saw no queued job, and nothing woke us since */
+    uint64_t requeues;       /* jobs that we sent back to the queue by a retry */
+    uint64_t probe_requeues; /* as it was when the probe was sent: more make its answer old */
+    uint64_t wakes;          /* how often something said that there may be work */
+    bool adopt_wanted;       /* the reply to a claim was lost */
     int64_t claim_not_before_us, settle_not_before_us;
     int64_t poll_at_us, stale_look_at_us, beat_at_us;
     int64_t look_again_us; /* how long to wait while due rows are locked by others */

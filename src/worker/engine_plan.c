@@ -213,6 +213,7 @@ static void add_probe(engine *e, engine_lane *lane)
     (void)add_sentence(lane, SENTENCE_PROBE);
     e->probe_wanted = false;
     e->probing = true;
+    e->probe_requeues = e->requeues;
 }
 
 /* Beats and probes travel on the control lane, so that nothing can hold them up; while it is down

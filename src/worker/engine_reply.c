@@ -190,6 +190,7 @@ static void refuse_settle(engine *e, int64_t now_us, engine_lane *lane, const se
 static void expect_retry(engine *e, int64_t now_us, const engine_job *job)
 {
     e->queue_empty = false;
+    e->requeues++;
     if (job->outcome.delay_ms == 0)
         engine_wake(e);
     else
@@ -274,7 +275,10 @@ static int64_t plan_look(engine *e, int64_t now_us, const sentence_reply *reply)
     int64_t wait_us = e->config.dequeue_timeout_us;
 
     wait_us -= (int64_t)random_below(&e->random, (uint64_t)(wait_us / 10 + 1));
-    e->queue_empty = !reply->queued && !e->hungry;
+    /* a retry that was settled while the probe was under way is not in what it saw; what a silent
+     * worker left behind is to be drained too */
+    e->queue_empty = !reply->queued && reply->next_stale_us != 0 && !e->hungry &&
+                     e->requeues == e->probe_requeues;
     if (reply->next_stale_us != CLOCK_NEVER)
         e->stale_look_at_us = base_min_i64(e->stale_look_at_us, now_us + reply->next_stale_us);
     if (reply->due || reply->next_stale_us == 0) {

@@ -388,11 +388,18 @@ static PGresult *run(PGconn *conn, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
 static PGresult *run(PGconn *conn, const char *format, va_list args)
 {
-    char *sql;
+    va_list again;
     PGresult *result;
+    char *sql;
+    int len;
 
-    if (vasprintf(&sql, format, args) < 0)
+    va_copy(again, args);
+    len = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    sql = malloc((size_t)len + 1);
+    if (sql == NULL)
         give_up("memory", format);
+    (void)vsnprintf(sql, (size_t)len + 1, format, args);
     result = PQexec(conn, sql);
     if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK) {
         printf("# %s\n", sql);

@@ -55,8 +55,8 @@
     X(TOLD_HANDLER, 50, "handler told to end early")                          \
     X(REVOKED, 50, "job revoked before it started")                           \
     X(RELEASED, 100, "job given back")                                        \
-    X(RELEASED_ALL, 5, "everything picked given back at a stop")              \
-    X(CLAIM_STOPPED, 5, "claim answered while its worker was stopping")       \
+    X(RELEASED_ALL, 2, "everything picked given back at a stop")              \
+    X(CLAIM_STOPPED, 2, "claim answered while its worker was stopping")       \
     X(ENDED_STOPPED, 500, "worker ended cleanly after a stop")                \
     X(ENDED_DRAINED, 50, "worker ended by itself, the queue empty")           \
     X(ENDED_TIMEOUT, 20, "worker ended by its drain timeout")                 \

@@ -104,8 +104,8 @@ MUTANTS = {
         "    if (row->body == NULL) {"),
     "probe_stale_drain": (
         "a drain believes an old probe",
-        "    e->queue_empty = !reply->queued && !e->hungry;",
-        "    e->queue_empty |= !reply->queued && !e->hungry;"),
+        "    e->queue_empty = !reply->queued && reply",
+        "    e->queue_empty |= !reply->queued && reply"),
     "drain_early": (
         "a drain ends although a job is deferred",
         "e->config.drain && e->queue_empty && !e->hungry",
