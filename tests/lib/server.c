@@ -388,24 +388,17 @@ static PGresult *run(PGconn *conn, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
 static PGresult *run(PGconn *conn, const char *format, va_list args)
 {
-    va_list again;
+    char sql[4096]; /* and nothing allocated: the sweep counts that */
+    int len = vsnprintf(sql, sizeof(sql), format, args);
     PGresult *result;
-    char *sql;
-    int len;
 
-    va_copy(again, args);
-    len = vsnprintf(NULL, 0, format, again);
-    va_end(again);
-    sql = malloc((size_t)len + 1);
-    if (sql == NULL)
-        give_up("memory", format);
-    (void)vsnprintf(sql, (size_t)len + 1, format, args);
+    if (len < 0 || (size_t)len >= sizeof(sql))
+        give_up("too long", sql);
     result = PQexec(conn, sql);
     if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK) {
         printf("# %s\n", sql);
         give_up("SQL", PQerrorMessage(conn));
     }
-    free(sql);
     return result;
 }
 

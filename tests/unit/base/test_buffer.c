@@ -8,6 +8,20 @@
 #include "base/buffer.h"
 #include "base/utf8.h"
 
+/* The sanitizers end a program that asks for too much, unless told otherwise. */
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
+const char *__tsan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 static void an_empty_buffer_steals_as_an_empty_text(void **state)
 {
     buffer buf = BUFFER_INIT;
