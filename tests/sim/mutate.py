@@ -106,6 +106,10 @@ MUTANTS = {
         "a drain believes an old probe",
         "    e->queue_empty = !reply->queued && reply",
         "    e->queue_empty |= !reply->queued && reply"),
+    "drain_before_retry": (
+        "a drain believes a probe that a retry of its own overtook",
+        "                     e->requeues == e->probe_requeues;",
+        "                     true;"),
     "drain_early": (
         "a drain ends although a job is deferred",
         "e->config.drain && e->queue_empty && !e->hungry",

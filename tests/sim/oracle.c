@@ -187,6 +187,20 @@ static void check_nothing_left(worker *who)
     }
 }
 
+static bool left_own_retry(const worker *who)
+{
+    const world *w = who->world;
+
+    for (size_t i = 0; i < w->model.row_count; i++) {
+        const model_row *row = &w->model.rows[i];
+
+        if (row->present && row->status == PGQ_STATUS_QUEUED &&
+            w->jobs[i].retried_by == who->serial)
+            return true;
+    }
+    return false;
+}
+
 static void check_end_was_due(worker *who)
 {
     world *w = who->world;
@@ -195,6 +209,9 @@ static void check_end_was_due(worker *who)
         count_path(w, PATH_ENDED_STOPPED);
     } else if (who->config.drain && who->probe_said_empty) {
         count_path(w, PATH_ENDED_DRAINED);
+        if (left_own_retry(who))
+            violated(w, "I4: worker %d has drained the queue and left a retry of its own in it",
+                     (int)who->serial);
     } else {
         violated(w, "I4: worker %d ended by itself", (int)who->serial);
     }
