@@ -226,11 +226,10 @@ void engine_lane_ready(engine *e, int64_t now_us, int lane)
         e->outage = false;
         engine_say(e, NOTE_CONNECTION_RESTORED, lane, 0, 0, NULL);
     }
-    if (e->state == ENGINE_RUNNING) {
-        /* notifications and beats may have been missed */
-        engine_wake(e);
-        e->beat_at_us = now_us;
-    }
+    if (e->state == ENGINE_RUNNING)
+        engine_wake(e); /* notifications may have been missed */
+    if (e->state >= ENGINE_RUNNING)
+        e->beat_at_us = now_us; /* and a beat may have been lost */
     engine_plan(e, now_us);
 }
 

@@ -244,9 +244,11 @@ static void hear_release(engine *e, int64_t now_us, engine_lane *lane, const sen
  * settled, or its record may serve another job: only a claim that still waits here can be lost. */
 static void hear_beat(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
-    (void)now_us;
-    if (reply->refused)
+    if (reply->refused) {
         engine_say(e, NOTE_STATEMENT_REFUSED, -1, 0, (int64_t)lane->beat_count, &reply->error);
+        /* the next regular one would be too late */
+        e->beat_at_us = base_min_i64(e->beat_at_us, now_us + e->config.heartbeat_timeout_us / 8);
+    }
     for (size_t i = 0; !reply->refused && i < reply->place_count; i++) {
         size_t place = reply->places[i];
         engine_job *job = lane->beat_jobs[place];

@@ -44,6 +44,10 @@ MUTANTS = {
         "heartbeats are as far apart as the heartbeat timeout",
         "e->beat_at_us = now_us + e->config.heartbeat_timeout_us / 2;",
         "e->beat_at_us = now_us + e->config.heartbeat_timeout_us;"),
+    "beat_given_up": (
+        "a refused beat is not repeated before the next is due",
+        "        e->beat_at_us = base_min_i64(e->beat_at_us,",
+        "        (void)base_min_i64(e->beat_at_us,"),
     "known_without_waiting": (
         "a stale look does not spare the jobs that wait to be settled",
         "    for (int state = JOB_HANDED; state < JOB_STATES; state++) {\n"

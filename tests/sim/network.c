@@ -351,6 +351,8 @@ static bool refuse(connection *c, const sentence *s, sentence_reply *reply)
     /* a refused settle of one bad row costs nobody a claim, and other jobs little time */
     if (why == FAULT_POISON_ROW)
         c->owner->hampered_us = w->now_us;
+    else if (s->kind == SENTENCE_BEAT && c->owner->beats_refused++ == 0)
+        c->owner->hampered_us = w->now_us; /* one refused beat is repeated in time */
     else if (why != FAULT_POISON_TEXT)
         oracle_disturb(c->owner, w->now_us);
     c->owner->refusals++;

@@ -322,6 +322,7 @@ static void beat_heard(connection *c, const sentence *s, const sentence_reply *r
     world *w = c->owner->world;
 
     c->owner->beaten_us = c->sent_us;
+    c->owner->beats_refused = 0;
     for (size_t i = 0; i < r->place_count; i++) {
         body *b = oracle_claim_of(w, &s->of.tokens.tokens[r->places[i]])->body;
 
