@@ -30,12 +30,14 @@ static void prepare_client(database *d)
     client = database_client(d);
 }
 
+static const char busy_sessions[] =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+    "application_name = 'pgqueuer' AND state IS DISTINCT FROM 'idle'";
+
 /* What was sent may still be on its way when the caller has been told of the failure. */
 static bool server_is_quiet(database *d)
 {
-    return sql_wait(d->sql, "0",
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
-                    "application_name = 'pgqueuer' AND state IS DISTINCT FROM 'idle'");
+    return sql_wait(d->sql, "0", busy_sessions);
 }
 
 static const char *check_enqueued(database *d, pgq_code code)
@@ -380,7 +382,9 @@ static const char *check_worker(database *d, pgq_code code)
 {
     pgq_error err = PGQ_ERROR_INIT;
 
-    if (code == PGQ_OK && sql_number(d->sql, "SELECT count(*) FROM pgqueuer") != 0) {
+    /* a claim that the server carries out after its connection was lost is nobody's to drain */
+    if (code == PGQ_OK && sql_number(d->sql, "%s", busy_sessions) == 0 &&
+        sql_number(d->sql, "SELECT count(*) FROM pgqueuer") != 0) {
         printf("# %s\n",
                sql_text(d->sql,
                         "SELECT string_agg(concat_ws(' ', job_id, l.status, l.created::time), "

@@ -108,7 +108,8 @@ static const char *run_one(const scenario *s, database *d, fault_mode mode, long
     if (!warm[s - scenarios]) { /* what is made once in a process is no leak: libuv's, libpq's */
         warm[s - scenarios] = true;
         s->prepare(d);
-        (void)s->run(d, &err);
+        code = s->run(d, &err);
+        (void)s->check(d, code);
     }
     was = (before){fault_allocations(), count_entries("/proc/self/fd"),
                    count_entries("/proc/self/task")};
@@ -177,8 +178,8 @@ static bool sweep(const scenario *s, database *d, fault_mode mode)
             continue;
         bad += run_one(s, d, mode, n) != NULL;
         runs++;
-        if (fault_hits() == 0)
-            break;
+        if (fault_hits() == 0 && n > calls)
+            break; /* a run may have fewer calls than the one that counted */
     }
     (void)clock_gettime(CLOCK_MONOTONIC, &ended);
     printf("# %s, %s: %ld calls, %ld runs, %ld faults, %.1f s\n", s->name, mode_names[mode], calls,
@@ -187,7 +188,8 @@ static bool sweep(const scenario *s, database *d, fault_mode mode)
     return bad == 0;
 }
 
-/* The counters, and whether every wrapped function failed at least once. */
+/* The counters, and whether every wrapped function failed at least once; in a full sweep, at every
+ * place that calls it. */
 static bool report(void)
 {
     fault_totals rows[64];
@@ -204,7 +206,7 @@ static bool report(void)
     }
     printf("# %ld runs, %ld faults, %zu of %zu places, %ld handlers ran\n", runs_total, hits_total,
            faulted, sites, scenario_handler_runs());
-    return all && faulted == sites;
+    return all && (!full || faulted == sites);
 }
 
 static const fault_mode modes[] = {FAULT_ONCE, FAULT_OUTAGE, FAULT_ALWAYS};
@@ -232,7 +234,7 @@ static int sweep_all(database *d, const char *only, const char *only_mode)
     }
     ok = report() || only != NULL;
     bad += !ok;
-    printf("%sok %d - every place that can fail did\n1..%d\n", ok ? "" : "not ", number + 1,
+    printf("%sok %d - every call that can fail did\n1..%d\n", ok ? "" : "not ", number + 1,
            number + 1);
     return bad;
 }
