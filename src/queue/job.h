@@ -27,6 +27,7 @@ struct pgq_job {
     const char *headers;
     const char *defect; /* why no handler may see it, or NULL */
     int64_t claimed_us; /* monotonic, before the claim was sent */
+    int64_t heard_us;   /* when its reply was heard: beats that were sent earlier lack the job */
     atomic_int start;   /* job_start */
     atomic_bool cancelled;
     void *engine_job; /* the engine's record of it */

@@ -142,12 +142,14 @@ static void lose_lane_by_ourselves(drive_lane *lane, pgq_code code)
     lose_lane(lane, &error);
 }
 
-static void set_claim_time(void *body, int64_t sent_us)
+static void set_claim_times(void *body, int64_t sent_us, int64_t heard_us)
 {
     pgq_job *job = body;
 
-    if (job != NULL)
-        job->claimed_us = sent_us;
+    if (job == NULL)
+        return;
+    job->claimed_us = sent_us;
+    job->heard_us = heard_us;
 }
 
 /* The sentence is answered and, now that its sync has come, committed. */
@@ -163,7 +165,7 @@ static void hear(drive_lane *lane)
     if (said->kind == SENTENCE_BEAT && !reply.refused)
         atomic_store(&d->beaten_us, lane->flown_us);
     for (size_t i = 0; said->kind == SENTENCE_CLAIM && i < reply.row_count; i++)
-        set_claim_time(reply.rows[i].body, lane->flown_us);
+        set_claim_times(reply.rows[i].body, lane->flown_us, clock_monotonic_us());
     if (++lane->heard == lane->flight->count)
         lane->flight = NULL;
     engine_reply(d->engine, clock_monotonic_us(), lane->index, &reply);
@@ -368,7 +370,8 @@ static pgq_outcome run_job(void *user, pgq_job *job)
 {
     drive *d = user;
     const entrypoint *e = &d->config.entrypoints[job->entrypoint_index];
-    int64_t proven_us = base_max_i64(job->claimed_us, atomic_load(&d->beaten_us));
+    int64_t beaten_us = atomic_load(&d->beaten_us);
+    int64_t proven_us = beaten_us > job->heard_us ? beaten_us : job->claimed_us;
 
     /* a process that was stopped, or that could not beat, may have lost its claims meanwhile */
     if (clock_monotonic_us() >= proven_us + d->config.engine.heartbeat_timeout_us)
