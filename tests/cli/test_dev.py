@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -48,6 +49,9 @@ def place(request):
             pytest.skip("the tests run as an ordinary user anyway")
         user = unprivileged_user()
         drop = run_as(user)
+        if subprocess.run(["test", "-x", program.PROGRAM], cwd="/", **drop).returncode != 0:
+            shutil.rmtree(folder)
+            pytest.skip("the program is where an ordinary user cannot go")
         os.chown(folder, user.pw_uid, user.pw_gid)
     yield folder, drop
     for pid in server_pids(folder):
@@ -125,8 +129,6 @@ def test_a_killed_server_starts_again(dev, place):
 
 def test_a_killed_start_leaves_nothing_that_stops_the_next_one(dev, place):
     folder, drop = place
-    import subprocess
-
     program.require_program()
     first = subprocess.Popen([program.PROGRAM, "dev", "start"], cwd=folder,
                              env=program.clean_environment(folder), stdout=subprocess.DEVNULL,
@@ -141,8 +143,6 @@ def test_a_killed_start_leaves_nothing_that_stops_the_next_one(dev, place):
 
 def test_two_starts_at_once_make_one_server(dev, place):
     folder, drop = place
-    import subprocess
-
     program.require_program()
     starts = [
         subprocess.Popen([program.PROGRAM, "dev", "start"], cwd=folder,

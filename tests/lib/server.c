@@ -177,7 +177,8 @@ static void become_unprivileged(void)
     if (user == NULL)
         user = getpwnam("nobody");
     if (user == NULL || chown(server.directory, user->pw_uid, user->pw_gid) != 0 ||
-        setgroups(0, NULL) != 0 || setgid(user->pw_gid) != 0 || setuid(user->pw_uid) != 0)
+        setgroups(0, NULL) != 0 || setgid(user->pw_gid) != 0 || setuid(user->pw_uid) != 0 ||
+        chdir("/") != 0) /* the checkout may be where that user cannot go */
         _exit(1);
 }
 
