@@ -120,12 +120,15 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 /* Starts a program of the server with its output in the log. */
 static pid_t start_program(const char *const argv[])
 {
+    const char *full[32] = {NULL}; /* the programs look for each other beside their own path */
     char path[PATH_BYTES + 32];
     pid_t pid = fork();
     int log;
 
     if (pid != 0)
         return pid;
+    for (size_t i = 0; argv[i] != NULL && i + 1 < sizeof(full) / sizeof(full[0]); i++)
+        full[i] = argv[i];
     (void)snprintf(path, sizeof(path), "%s/log", server.directory);
     log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (log >= 0) {
@@ -133,7 +136,8 @@ static pid_t start_program(const char *const argv[])
         (void)dup2(log, STDERR_FILENO);
     }
     (void)snprintf(path, sizeof(path), "%s/%s", server.bin, argv[0]);
-    (void)execv(path, (char *const *)argv);
+    full[0] = path;
+    (void)execv(path, (char *const *)full);
     _exit(127);
 }
 
