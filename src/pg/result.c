@@ -38,24 +38,25 @@ bool result_bool(pg_result *r, size_t row, int column)
     return bytes != NULL && bytes[0] != 0;
 }
 
+/* An integer of `len` bytes in network order, its bits in the low end. */
+static uint64_t integer(pg_result *r, size_t row, int column, int len)
+{
+    const unsigned char *bytes = fixed(r, row, column, len);
+    uint64_t value = 0;
+
+    for (int i = 0; bytes != NULL && i < len; i++)
+        value = value << 8 | bytes[i];
+    return value;
+}
+
 int32_t result_int4(pg_result *r, size_t row, int column)
 {
-    const unsigned char *bytes = fixed(r, row, column, 4);
-    uint32_t value = 0;
-
-    for (int i = 0; bytes != NULL && i < 4; i++)
-        value = value << 8 | bytes[i];
-    return (int32_t)value;
+    return (int32_t)(uint32_t)integer(r, row, column, 4);
 }
 
 int64_t result_int8(pg_result *r, size_t row, int column)
 {
-    const unsigned char *bytes = fixed(r, row, column, 8);
-    uint64_t value = 0;
-
-    for (int i = 0; bytes != NULL && i < 8; i++)
-        value = value << 8 | bytes[i];
-    return (int64_t)value;
+    return (int64_t)integer(r, row, column, 8);
 }
 
 int64_t result_timestamp(pg_result *r, size_t row, int column)
