@@ -7,7 +7,9 @@
 #include <pgqueuer/job.h>
 #include <pgqueuer/client.h>
 #include <pgqueuer/admin.h>
+#include <pgqueuer/executor.h>
 #include <pgqueuer/worker.h>
+#include <pgqueuer/supervise.h>
 #include <pgqueuer/version.h>
 
 #endif

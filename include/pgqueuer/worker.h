@@ -3,57 +3,45 @@
 #define PGQUEUER_WORKER_H
 
 #include <pgqueuer/client.h>
+#include <pgqueuer/executor.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* What became of a job. A small value; make it only with the functions below. */
-typedef struct pgq_outcome {
-    uint32_t kind;
-    uint32_t reserved;
-    int64_t delay_ms;
-    void *text; /* owned by the outcome */
-    void *reserved_pointer;
-} pgq_outcome;
-
-/* The longest text of an outcome; longer ones are cut, and the cut is marked. */
-#define PGQ_OUTCOME_TEXT_BYTES_MAX ((size_t)64 * 1024)
-
-/* The job is done: its row goes, the log says `successful`. */
-PGQ_API pgq_outcome pgq_done(void);
-
-/* The job failed. `type` is a short class such as "ValueError", `message` says what happened; both
- * are copied before the function returns. Without memory it is a failure without text. */
-PGQ_API pgq_outcome pgq_fail(const char *type, const char *message);
-
-/* The job goes back to the queue and is due again in delay_ms (0 to PGQ_DELAY_MS_MAX, clamped);
- * its attempts rise by one. `reason` may be NULL and is copied. */
-PGQ_API pgq_outcome pgq_retry(int64_t delay_ms, const char *reason);
-
-/* The handler gave up because pgq_job_cancelled() said so: the log says `canceled`. */
-PGQ_API pgq_outcome pgq_cancelled(void);
-
-/* Frees the texts of an outcome that is not returned from a handler. */
-PGQ_API void pgq_outcome_discard(pgq_outcome *outcome);
-
-/* Runs one job, in a thread of the worker's pool. It may block. It must not call
- * pgq_worker_run, and must not let a C++ exception out. */
-typedef pgq_outcome (*pgq_handler)(pgq_job *job, void *user);
 
 typedef enum pgq_on_failure {
     PGQ_ON_FAILURE_DELETE = 0, /* the failed job's row goes; the log keeps the error */
     PGQ_ON_FAILURE_HOLD = 1    /* the row stays as `failed` until it is requeued or cancelled */
 } pgq_on_failure;
 
+#define PGQ_CONCURRENCY_LIMIT_MAX 1000000
+#define PGQ_RATE_MAX 1e9 /* requests_per_second from here on: no limit */
+
+/* What holds for all jobs of an entrypoint. A fleet should give an entrypoint the same options
+ * everywhere; concurrency_limit and serialized_dispatch are only kept where all workers set them.
+ */
 typedef struct pgq_entrypoint_options {
     size_t struct_size;
     pgq_on_failure on_failure;
+    int concurrency_limit;      /* jobs picked at once, over the whole fleet, Python's workers
+                                   included; 0: no limit; at most PGQ_CONCURRENCY_LIMIT_MAX */
+    bool serialized_dispatch;   /* one at a time over the whole fleet, by (priority DESC, id): a
+                                   concurrency_limit of 1 */
+    double requests_per_second; /* jobs that this worker starts in a second at most, with a burst of
+                                   a tenth of it; 0: never; PGQ_RATE_MAX and above: no limit */
+    int64_t retry_timer_ms;     /* a job without a heartbeat for so long is picked again, 100 to
+                                   86 400 000; 0: the run's heartbeat_timeout_ms */
+    int64_t timeout_ms;         /* a run longer than that is told to end (pgq_job_cancelled) and,
+                                   when it does not, failed; 0: no limit; at most 86 400 000 */
+    int64_t timeout_grace_ms;   /* between the telling and the failing, 0 to 86 400 000 */
+    pgq_executor_factory executor_factory; /* how a job is run; NULL: by a call of the handler */
+    const void *executor_config;           /* for the factory, which copies it */
 } pgq_entrypoint_options;
 
-#define PGQ_ENTRYPOINT_OPTIONS_INIT                           \
-    {                                                         \
-        sizeof(pgq_entrypoint_options), PGQ_ON_FAILURE_DELETE \
+#define PGQ_ENTRYPOINT_OPTIONS_INIT                                                                \
+    {                                                                                              \
+        sizeof(pgq_entrypoint_options), PGQ_ON_FAILURE_DELETE, 0, false, PGQ_RATE_MAX, 0, 0, 5000, \
+            NULL, NULL                                                                             \
     }
 
 typedef enum pgq_log_level {
@@ -79,13 +67,18 @@ typedef void (*pgq_log_sink)(void *user, pgq_log_level level, const char *event,
 
 typedef enum pgq_run_mode {
     PGQ_MODE_CONTINUOUS = 0, /* until stopped */
-    PGQ_MODE_DRAIN = 1       /* until no queued job of the entrypoints is left, deferred included */
+    PGQ_MODE_DRAIN = 1,      /* until no queued job of the entrypoints is left, deferred included */
+    PGQ_MODE_DRAIN_NOW = 2   /* until none is due; the log says how many stay deferred */
 } pgq_run_mode;
+
+/* What a worker process shows its parent, in shared memory; see supervise.h. */
+typedef struct pgq_ledger pgq_ledger;
 
 #define PGQ_BATCH_SIZE_MAX 1000
 #define PGQ_THREADS_MAX 1024
 #define PGQ_LANES_MAX 8
 #define PGQ_ENTRYPOINTS_MAX 1000
+#define PGQ_CONCURRENT_TASKS_MAX 65536
 
 /* Zero in a member without an own default means "the default". */
 typedef struct pgq_run_options {
@@ -101,15 +94,26 @@ typedef struct pgq_run_options {
     pgq_log_level log_level;      /* the lowest level that reaches the sink */
     pgq_log_sink log_sink;        /* NULL: no log */
     void *log_user;
+    int max_concurrent_tasks; /* jobs that this worker holds at most, waiting ones included, 0 to
+                                 PGQ_CONCURRENT_TASKS_MAX; 0: what its threads and batches need */
+    bool shutdown_on_listener_failure; /* end with PGQ_E_FAILING_LISTENER when notifications do not
+                                          arrive any more or the listening connection is lost; a
+                                          drain never does */
+    int64_t health_check_interval_ms;  /* between two probes of the listener, 10 to 86 400 000;
+                                          10 000 */
+    int64_t health_check_timeout_ms;   /* for a probe to come back, likewise; 10 000 */
+    int64_t log_aggregation_interval_ms; /* how often log rows are folded into the statistics, 10 to
+                                            86 400 000; 0: never; 30 000 */
+    pgq_ledger *ledger; /* shared memory in which a parent sees what runs; see supervise.h */
+    int64_t only_job;   /* run only this job, which is picked already under this worker's id, and
+                           end; see supervise.h. 0: work as usual */
 } pgq_run_options;
 
 #define PGQ_RUN_OPTIONS_INIT                                                                   \
     {                                                                                          \
         sizeof(pgq_run_options), PGQ_MODE_CONTINUOUS, 10, 0, 2, 30000, 30000, 0, PGQ_LOG_INFO, \
-            NULL, NULL                                                                         \
+            NULL, NULL, 0, false, 10000, 10000, 30000, NULL, 0                                 \
     }
-
-typedef struct pgq_worker pgq_worker;
 
 /* Makes a worker; no connection is made yet. The options are copied.
  * Errors: PGQ_E_INVALID, PGQ_E_NOMEM. */
@@ -128,13 +132,30 @@ PGQ_API PGQ_CHECKED pgq_code pgq_worker_entrypoint(pgq_worker *worker, const cha
  * has not started, and returns. Blocks; handlers run in threads of their own. A worker runs once.
  * After the first connection, a lost database is waited for; the first one must succeed.
  * Errors: PGQ_E_INVALID, PGQ_E_CONNECT, PGQ_E_AUTH, PGQ_E_SCHEMA_MISSING, PGQ_E_SCHEMA_MISMATCH,
- * PGQ_E_TIMEOUT (handlers were still running after drain_timeout_ms), PGQ_E_NOMEM. */
+ * PGQ_E_TIMEOUT (handlers were still running after drain_timeout_ms), PGQ_E_FAILING_LISTENER,
+ * PGQ_E_NOMEM. */
 PGQ_API PGQ_CHECKED pgq_code pgq_worker_run(pgq_worker *worker, const pgq_run_options *options,
                                             pgq_error *err);
 
 /* Asks a running worker to stop gracefully: no new claims, running handlers finish. Any thread;
  * also from a signal handler. Before pgq_worker_run it makes that return at once. */
 PGQ_API void pgq_worker_stop(pgq_worker *worker);
+
+/* Hurries a worker that stops: running handlers are told to end, and at most a second later the run
+ * ends, with PGQ_E_TIMEOUT if handlers still run. Stops a worker that does not stop yet. Any
+ * thread; also from a signal handler. */
+PGQ_API void pgq_worker_hurry(pgq_worker *worker);
+
+/* Has the worker log its state as the event `worker.state`, whatever the log level. Any thread;
+ * also from a signal handler. */
+PGQ_API void pgq_worker_report(pgq_worker *worker);
+
+/* Changes the level of a running worker's log. Any thread; also from a signal handler. */
+PGQ_API void pgq_worker_set_log_level(pgq_worker *worker, pgq_log_level level);
+
+/* Gives the worker another id, 36 characters, before it runs. Errors: PGQ_E_INVALID, PGQ_E_STATE.
+ */
+PGQ_API PGQ_CHECKED pgq_code pgq_worker_set_id(pgq_worker *worker, const char *id, pgq_error *err);
 
 /* The id under which this worker claims jobs, as 36 characters, valid as long as the worker. */
 PGQ_API const char *pgq_worker_id(const pgq_worker *worker);
@@ -145,8 +166,9 @@ typedef struct pgq_worker_counts {
     uint64_t failed; /* exception and failed */
     uint64_t retried;
     uint64_t cancelled;
-    uint64_t released; /* given back without a start */
-    uint64_t lost;     /* claims that another worker or a cancellation took away */
+    uint64_t released;  /* given back without a start */
+    uint64_t lost;      /* claims that another worker or a cancellation took away */
+    uint64_t timed_out; /* failed by timeout_ms while their handlers still ran */
 } pgq_worker_counts;
 
 /* What the worker has done so far; call it from the worker's thread or after the run. */
