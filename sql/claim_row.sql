@@ -1,16 +1,15 @@
--- claim_row: claims due jobs on the row lane. With $5 given also the jobs whose worker went silent,
--- except those that this worker runs itself; with $6 also the jobs that an earlier claim of this
--- worker took and whose reply never came.
+-- claim_row: claims due jobs on the row lane, for a worker whose entrypoints have neither limits nor
+-- rates nor retry timers. With $5 given also the jobs whose worker went silent, except those that
+-- this worker runs itself.
 -- $1 int4    jobs wanted
 -- $2 text[]  entrypoints
 -- $3 uuid    this worker
 -- $4 int8    heartbeat timeout in milliseconds
 -- $5 int8[]  ids of the jobs that this worker has; NULL: fresh jobs only
--- $6 bool    adopt
 -- > id int8, updated timestamptz, priority int4, attempts int4, entrypoint text, payload bytea,
 -- > headers jsonb    in the order (priority DESC, id)
 -- locks: the rows, SKIP LOCKED
--- index: {queue}_ep_prio_id_idx, {queue}_picked_heartbeat_idx, {queue}_queue_manager_id_idx
+-- index: {queue}_ep_prio_id_idx, {queue}_picked_heartbeat_idx
 -- log: picked, one a job
 -- notify: none (the trigger is silent on UPDATE)
 WITH fresh AS MATERIALIZED (
@@ -32,22 +31,15 @@ WITH fresh AS MATERIALIZED (
     ORDER BY q.priority DESC, q.id
     LIMIT $1
     FOR UPDATE SKIP LOCKED
-), adopted AS MATERIALIZED (
-    SELECT q.id, q.priority
-    FROM :queue AS q
-    WHERE $6 AND q.queue_manager_id = $3 AND q.status = 'picked' AND q.entrypoint = ANY ($2)
-          AND q.id <> ALL ($5)
-    ORDER BY q.priority DESC, q.id
-    LIMIT $1
-    FOR UPDATE SKIP LOCKED
 ), chosen AS MATERIALIZED (
     SELECT id
-    FROM (SELECT * FROM fresh UNION SELECT * FROM stale UNION SELECT * FROM adopted) AS c
+    FROM (SELECT * FROM fresh UNION ALL SELECT * FROM stale) AS c
     ORDER BY priority DESC, id
     LIMIT $1
 ), claimed AS (
     UPDATE :queue AS q
-    SET status = 'picked', queue_manager_id = $3, updated = now(), heartbeat = now(), slot = NULL
+    SET status = 'picked', queue_manager_id = $3, updated = now(), heartbeat = now(),
+        slot = CASE WHEN q.status = 'picked' THEN q.slot END
     WHERE q.id = ANY (ARRAY(SELECT id FROM chosen))
     RETURNING q.id, q.updated, q.priority, q.attempts, q.entrypoint, q.payload, q.headers
 ), logged AS (

@@ -1,10 +1,12 @@
 -- probe: what there will be to do: whether jobs wait, and when to look again.
 -- $1 text[]  entrypoints
--- $2 int8    heartbeat timeout in milliseconds
+-- $2 int8[]  for each, after how many milliseconds without a heartbeat its jobs are stale
+-- $3 bool    count the deferred jobs
 -- > due bool             a queued job is due now, locked ones included
 -- > queued bool          there is a queued job at all
 -- > next_due_us int8     microseconds until the next deferred job is due, or NULL
 -- > next_stale_us int8   microseconds until the oldest heartbeat of a picked job is stale, or NULL
+-- > deferred int8        jobs that are not due yet, or NULL
 -- locks: none
 -- index: {queue}_ep_ea_idx, {queue}_picked_heartbeat_idx
 -- log: none
@@ -24,9 +26,17 @@ SELECT
          ORDER BY q.execute_after
          LIMIT 1
      ) AS soonest) AS next_due_us,
-    (SELECT ceil(extract(epoch FROM q.heartbeat + $2 * interval '1 millisecond' - now())
-                 * 1000000)::int8
-     FROM :queue AS q
-     WHERE q.status = 'picked' AND q.entrypoint = ANY ($1)
-     ORDER BY q.heartbeat
-     LIMIT 1) AS next_stale_us
+    (SELECT ceil(extract(epoch FROM min(oldest.heartbeat + e.silence_ms * interval '1 millisecond')
+                                    - now()) * 1000000)::int8
+     FROM unnest($1, $2::int8[]) AS e (entrypoint, silence_ms)
+     CROSS JOIN LATERAL (
+         SELECT q.heartbeat
+         FROM :queue AS q
+         WHERE q.entrypoint = e.entrypoint AND q.status = 'picked'
+         ORDER BY q.heartbeat
+         LIMIT 1
+     ) AS oldest) AS next_stale_us,
+    CASE WHEN $3 THEN (SELECT count(*)
+                       FROM :queue AS q
+                       WHERE q.entrypoint = ANY ($1) AND q.status = 'queued'
+                             AND q.execute_after > now()) END AS deferred

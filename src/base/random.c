@@ -55,6 +55,37 @@ pgq_code uuid_new(uuid *ret_uuid)
     return PGQ_OK;
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+bool uuid_parse(const char *text, uuid *ret_uuid)
+{
+    size_t at = 0;
+
+    if (strlen(text) != UUID_TEXT_BYTES - 1)
+        return false;
+    for (size_t i = 0; i < sizeof(ret_uuid->bytes); i++) {
+        int high, low;
+
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            if (text[at++] != '-')
+                return false;
+        }
+        high = hex_digit(text[at++]);
+        low = hex_digit(text[at++]);
+        if (high < 0 || low < 0)
+            return false;
+        ret_uuid->bytes[i] = (unsigned char)(high * 16 + low);
+    }
+    return true;
+}
+
 char *uuid_format(const uuid *id, char text[UUID_TEXT_BYTES])
 {
     static const char digits[] = "0123456789abcdef";

@@ -25,6 +25,9 @@ enum { UUID_TEXT_BYTES = 37 };
 
 /* A random (version 4) UUID. */
 pgq_code uuid_new(uuid *ret_uuid);
+/* Reads the 36 characters of a UUID; false: it is none. */
+bool uuid_parse(const char *text, uuid *ret_uuid);
+
 char *uuid_format(const uuid *id, char text[UUID_TEXT_BYTES]);
 
 /* Exponential back-off with jitter: a value, so that it can be a setting.

@@ -98,6 +98,11 @@ pg_state pg_conn_state(const pg_conn *conn)
     return conn->state;
 }
 
+int64_t pg_conn_backend(const pg_conn *conn)
+{
+    return conn->state == PG_READY ? PQbackendPID(conn->pq) : 0;
+}
+
 const pgq_error *pg_conn_error(const pg_conn *conn)
 {
     return &conn->error;

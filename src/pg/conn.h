@@ -35,6 +35,9 @@ void pg_conn_close(pg_conn *conn);
 
 pg_state pg_conn_state(const pg_conn *conn);
 
+/* The process id of the server's side, while the state is PG_READY; 0: not known. */
+int64_t pg_conn_backend(const pg_conn *conn);
+
 /* Why the connection is PG_BROKEN. Valid until the next pg_conn_connect. */
 const pgq_error *pg_conn_error(const pg_conn *conn);
 

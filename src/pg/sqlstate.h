@@ -11,7 +11,8 @@ typedef enum sqlstate_class {
     SQLSTATE_DATA,       /* a value in the statement was refused */
     SQLSTATE_SCHEMA,     /* an object is missing or of another shape */
     SQLSTATE_PERMISSION,
-    SQLSTATE_UNIQUE
+    SQLSTATE_UNIQUE,
+    SQLSTATE_CONTENDED /* of a claim only: another one was faster; never from this table */
 } sqlstate_class;
 
 sqlstate_class sqlstate_classify(const char *sqlstate);

@@ -8,17 +8,31 @@
 #include <pgqueuer/job.h>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "pg/sqlstate.h"
 
 typedef enum sentence_kind {
-    SENTENCE_CHECK,   /* does the database have what a worker needs? */
-    SENTENCE_LISTEN,  /* receive notifications on this connection */
-    SENTENCE_CLAIM,   /* take due jobs */
-    SENTENCE_SETTLE,  /* write outcomes */
-    SENTENCE_BEAT,    /* renew heartbeats */
-    SENTENCE_RELEASE, /* give jobs back unstarted */
-    SENTENCE_PROBE    /* what will there be to do? */
+    SENTENCE_CHECK,    /* does the database have what a worker needs? */
+    SENTENCE_LISTEN,   /* receive notifications on this connection */
+    SENTENCE_CLAIM,    /* take due jobs, and those of silent workers */
+    SENTENCE_ADOPT,    /* take what is picked for us and not known to us */
+    SENTENCE_SETTLE,   /* write outcomes */
+    SENTENCE_BEAT,     /* renew heartbeats */
+    SENTENCE_RELEASE,  /* give jobs back unstarted */
+    SENTENCE_PROBE,    /* what will there be to do? */
+    SENTENCE_PING,     /* send a health_check_event, which must come back to the listener */
+    SENTENCE_SURVEY,   /* do others limit our entrypoints as we do? */
+    SENTENCE_AGGREGATE /* fold log rows into the statistics */
 } sentence_kind;
+
+/* Why a handler should end early. */
+typedef enum job_why {
+    WHY_NOT,
+    WHY_LOST,      /* another worker has the job, or it is gone */
+    WHY_CANCELLED, /* somebody cancelled it */
+    WHY_TIMEOUT,   /* it ran longer than its timeout */
+    WHY_STOP       /* the worker ends and does not wait any longer */
+} job_why;
 
 /* The proof of a claim: the server's `updated` of the row when it was claimed, in microseconds
  * since 2000-01-01. Together with the worker's id nobody else has it. */
@@ -32,10 +46,17 @@ typedef struct settle_item {
     pgq_status status; /* QUEUED: retry */
     int64_t delay_ms;  /* of a retry */
     int32_t attempts;
-    uint32_t entrypoint;      /* index of the registration */
-    const void *text;         /* outcome_text of the handler, or NULL */
-    const char *refused_text; /* the database's error, which takes the place of the text, or NULL */
+    uint32_t entrypoint; /* index of the registration */
+    const void *text;    /* outcome_text of the handler, or NULL */
+    /* the engine's own reason, which takes the place of the text; NULL: none */
+    const char *own_type, *own_message;
 } settle_item;
+
+/* How much of an entrypoint a claim may bring. */
+typedef struct claim_share {
+    uint32_t entrypoint;
+    int32_t most; /* fresh jobs; at least 1 */
+} claim_share;
 
 /* The arrays are borrowed until the sentence is answered. */
 typedef struct sentence {
@@ -43,20 +64,48 @@ typedef struct sentence {
     union {
         struct {
             int32_t batch;
-            bool adopt;           /* also jobs that we have picked and do not know */
+            const claim_share *shares; /* the entrypoints that may be claimed; NULL: all of them,
+                                          without limits, rates or retry timers */
+            size_t share_count;
             const int64_t *known; /* ids that we have; NULL: fresh jobs only, no stale ones */
             size_t known_count;
         } claim;
+        struct {
+            int32_t batch;
+            int64_t only;         /* only this job; 0: all */
+            const int64_t *known; /* ids that we have: those are left alone */
+            size_t known_count;
+            const int64_t *ghosts; /* backends of connections that were lost with a claim */
+            size_t ghost_count;
+        } adopt;
+        struct {
+            bool count_deferred;
+        } probe;
+        struct {
+            uuid id;
+        } ping;
         struct {
             const settle_item *items;
             size_t count;
         } settle;
         struct {
-            const claim_token *tokens; /* NULL in a release: all that this worker has picked */
+            const claim_token *tokens;
             size_t count;
         } tokens;
     } of;
 } sentence;
+
+/* A limit of ours that others do not share, as rows show it that they have picked. */
+typedef enum survey_kind {
+    SURVEY_HIGHER,    /* a slot beyond our limit is taken: somebody's limit is higher */
+    SURVEY_UNLIMITED, /* we limit it, somebody else does not */
+    SURVEY_LIMITED    /* we do not limit it, somebody else does */
+} survey_kind;
+
+typedef struct survey_row {
+    uint32_t entrypoint;
+    survey_kind kind;
+} survey_row;
 
 typedef struct claimed_row {
     claim_token token;
@@ -67,15 +116,20 @@ typedef struct claimed_row {
 
 /* The reply to one sentence. Arrays are borrowed for the time of the call that hands it over. */
 typedef struct sentence_reply {
-    bool refused; /* the database said no: `class` and `error`; nothing was done */
+    bool refused; /* the database said no: `class` and `error`; nothing was done. A claim that
+                     lost a race for a slot has class SQLSTATE_CONTENDED */
     sqlstate_class class;
     pgq_error error;
-    const claimed_row *rows; /* claim */
+    const claimed_row *rows; /* claim, adopt */
     size_t row_count;
-    const uint32_t *places; /* settle: items that were written. beat: tokens that are lost */
+    const uint32_t *places; /* settle: items that were written. beat: tokens that are lost. adopt:
+                               ghosts that still live */
     size_t place_count;
     bool due, queued;                   /* probe */
     int64_t next_due_us, next_stale_us; /* probe: from now; CLOCK_NEVER: none */
+    int64_t deferred;                   /* probe, when asked for: jobs that are not due yet */
+    const survey_row *survey;
+    size_t survey_count;
 } sentence_reply;
 
 #endif

@@ -22,7 +22,8 @@ pgq_code speaker_init(speaker *s, const uuid *worker, const speaker_entrypoint *
     (void)uuid_format(worker, s->worker_text);
     s->rows = calloc(capacity, sizeof(*s->rows));
     s->places = calloc(capacity, sizeof(*s->places));
-    if (s->rows == NULL || s->places == NULL)
+    s->survey = calloc(entrypoint_count, sizeof(*s->survey));
+    if (s->rows == NULL || s->places == NULL || s->survey == NULL)
         code = PGQ_E_NOMEM;
     for (size_t i = 0; code == PGQ_OK && i < entrypoint_count; i++) {
         const char *name = entrypoints[i].name;
@@ -41,8 +42,10 @@ void speaker_release(speaker *s)
     buffer_release(&s->json);
     free(s->rows);
     free(s->places);
+    free(s->survey);
     s->rows = NULL;
     s->places = NULL;
+    s->survey = NULL;
 }
 
 static void add_entrypoints(speaker *s)
@@ -51,6 +54,35 @@ static void add_entrypoints(speaker *s)
     for (size_t i = 0; i < s->entrypoint_count; i++)
         element_text(&s->params, s->entrypoints[i].name);
     param_array_end(&s->params);
+}
+
+/* Those that a probe asks for, with their silences. */
+static void add_awaited(speaker *s)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < s->entrypoint_count; i++)
+        count += !s->entrypoints[i].never;
+    param_array_begin(&s->params, PG_OID_TEXT, count);
+    for (size_t i = 0; i < s->entrypoint_count; i++) {
+        if (!s->entrypoints[i].never)
+            element_text(&s->params, s->entrypoints[i].name);
+    }
+    param_array_end(&s->params);
+    param_array_begin(&s->params, PG_OID_INT8, count);
+    for (size_t i = 0; i < s->entrypoint_count; i++) {
+        if (!s->entrypoints[i].never)
+            element_int8(&s->params, s->entrypoints[i].silence_ms);
+    }
+    param_array_end(&s->params);
+}
+
+static void add_ids(params *p, const int64_t *ids, size_t count)
+{
+    param_array_begin(p, PG_OID_INT8, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, ids[i]);
+    param_array_end(p);
 }
 
 static void add_tokens(params *p, const claim_token *tokens, size_t count)
@@ -65,23 +97,86 @@ static void add_tokens(params *p, const claim_token *tokens, size_t count)
     param_array_end(p);
 }
 
+static void add_known(params *p, const int64_t *known, size_t count)
+{
+    if (known == NULL)
+        param_null(p);
+    else
+        add_ids(p, known, count);
+}
+
+/* A claim of entrypoints that have limits, rates or retry timers. */
+static void add_gated(speaker *s, const sentence *what)
+{
+    const claim_share *shares = what->of.claim.shares;
+    size_t count = what->of.claim.share_count;
+    params *p = &s->params;
+
+    param_int4(p, what->of.claim.batch);
+    param_array_begin(p, PG_OID_TEXT, count);
+    for (size_t i = 0; i < count; i++)
+        element_text(p, s->entrypoints[shares[i].entrypoint].name);
+    param_array_end(p);
+    param_array_begin(p, PG_OID_INT4, count);
+    for (size_t i = 0; i < count; i++)
+        element_int4(p, shares[i].most);
+    param_array_end(p);
+    param_array_begin(p, PG_OID_INT4, count);
+    for (size_t i = 0; i < count; i++)
+        element_int4(p, s->entrypoints[shares[i].entrypoint].limit);
+    param_array_end(p);
+    param_array_begin(p, PG_OID_INT8, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, s->entrypoints[shares[i].entrypoint].silence_ms);
+    param_array_end(p);
+    param_uuid(p, &s->worker);
+    add_known(p, what->of.claim.known, what->of.claim.known_count);
+}
+
 static void add_claim(speaker *s, const sentence *what)
 {
     params *p = &s->params;
 
+    if (what->of.claim.shares != NULL) {
+        add_gated(s, what);
+        return;
+    }
     param_int4(p, what->of.claim.batch);
     add_entrypoints(s);
     param_uuid(p, &s->worker);
     param_int8(p, s->heartbeat_timeout_us / 1000);
-    if (what->of.claim.known == NULL) {
+    add_known(p, what->of.claim.known, what->of.claim.known_count);
+}
+
+static void add_adopt(speaker *s, const sentence *what)
+{
+    params *p = &s->params;
+
+    param_int4(p, what->of.adopt.batch);
+    add_entrypoints(s);
+    param_uuid(p, &s->worker);
+    add_ids(p, what->of.adopt.known, what->of.adopt.known_count);
+    if (what->of.adopt.only != 0)
+        param_int8(p, what->of.adopt.only);
+    else
         param_null(p);
-    } else {
-        param_array_begin(p, PG_OID_INT8, what->of.claim.known_count);
-        for (size_t i = 0; i < what->of.claim.known_count; i++)
-            element_int8(p, what->of.claim.known[i]);
-        param_array_end(p);
-    }
-    param_bool(p, what->of.claim.adopt);
+    add_ids(p, what->of.adopt.ghosts, what->of.adopt.ghost_count);
+}
+
+static void add_ping(speaker *s, const sentence *what)
+{
+    param_uuid(&s->params, &what->of.ping.id);
+}
+
+static void add_survey(speaker *s, const sentence *what)
+{
+    (void)what;
+    add_entrypoints(s);
+    param_array_begin(&s->params, PG_OID_INT4, s->entrypoint_count);
+    for (size_t i = 0; i < s->entrypoint_count; i++)
+        element_int4(&s->params, s->entrypoints[i].limit);
+    param_array_end(&s->params);
+    param_uuid(&s->params, &s->worker);
 }
 
 static bool has_traceback(const settle_item *item)
@@ -101,10 +196,10 @@ static void add_traceback(speaker *s, const settle_item *item, int64_t wall_us)
         .retry = item->status == PGQ_STATUS_QUEUED,
         .delay_ms = item->delay_ms,
     };
-    outcome_text refused = {"SettleRefused", item->refused_text};
+    outcome_text own = {item->own_type, item->own_message};
 
     buffer_clear(&s->json);
-    outcome_add_traceback(&s->json, &context, item->refused_text != NULL ? &refused : item->text);
+    outcome_add_traceback(&s->json, &context, item->own_type != NULL ? &own : item->text);
     if (s->json.broken)
         s->params.data.broken = true;
     else
@@ -147,12 +242,7 @@ static void add_settle(speaker *s, const sentence *what)
 
 static void add_release(speaker *s, const sentence *what)
 {
-    if (what->of.tokens.tokens == NULL) {
-        param_null(&s->params);
-        param_null(&s->params);
-    } else {
-        add_tokens(&s->params, what->of.tokens.tokens, what->of.tokens.count);
-    }
+    add_tokens(&s->params, what->of.tokens.tokens, what->of.tokens.count);
     param_uuid(&s->params, &s->worker);
 }
 
@@ -164,9 +254,8 @@ static void add_beat(speaker *s, const sentence *what)
 
 static void add_probe(speaker *s, const sentence *what)
 {
-    (void)what;
-    add_entrypoints(s);
-    param_int8(&s->params, s->heartbeat_timeout_us / 1000);
+    add_awaited(s);
+    param_bool(&s->params, what->of.probe.count_deferred);
 }
 
 static void read_check(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
@@ -229,26 +318,33 @@ static void fill_job(speaker *s, pgq_job *job, pg_result *r, size_t row, const c
     job->defect = defect_of(headers);
 }
 
-static void read_claim(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
+/* Understands the rows from `first` on; false when they are not what they should be. */
+static bool read_rows(speaker *s, pg_result *r, size_t first, size_t count)
 {
-    pg_result *r = &heard->result;
-    size_t count = result_rows(r);
-    job_batch *batch = NULL;
-
-    (void)what;
-    if (count > s->capacity)
-        count = s->capacity; /* cannot happen: the statement has its limit */
     for (size_t i = 0; i < count; i++) {
+        size_t row = first + i;
+
         s->rows[i] = (claimed_row){
-            .token = {result_int8(r, i, 0), result_timestamp(r, i, 1)},
-            .priority = result_int4(r, i, 2),
-            .attempts = result_int4(r, i, 3),
-            .entrypoint = entrypoint_index(s, result_bytes(r, i, 4)),
+            .token = {result_int8(r, row, 0), result_timestamp(r, row, 1)},
+            .priority = result_int4(r, row, 2),
+            .attempts = result_int4(r, row, 3),
+            .entrypoint = entrypoint_index(s, result_bytes(r, row, 4)),
         };
         if (s->rows[i].entrypoint >= s->entrypoint_count)
             r->malformed = true;
     }
-    if (r->malformed) {
+    return !r->malformed;
+}
+
+static void read_jobs(speaker *s, pg_reply *heard, sentence_reply *reply, size_t first)
+{
+    pg_result *r = &heard->result;
+    size_t count = result_rows(r) - first;
+    job_batch *batch = NULL;
+
+    if (count > s->capacity)
+        count = s->capacity; /* cannot happen: the statement has its limit */
+    if (!read_rows(s, r, first, count)) {
         reply->refused = true;
         reply->class = SQLSTATE_SCHEMA;
         (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH,
@@ -259,11 +355,50 @@ static void read_claim(speaker *s, const sentence *what, pg_reply *heard, senten
     if (count > 0)
         batch = job_batch_new(r, count);
     for (size_t i = 0; batch != NULL && i < count; i++) {
-        fill_job(s, &batch->jobs[i], &batch->result, i, &s->rows[i]);
+        fill_job(s, &batch->jobs[i], &batch->result, first + i, &s->rows[i]);
         s->rows[i].body = &batch->jobs[i];
     }
     reply->rows = s->rows;
     reply->row_count = count;
+}
+
+static void read_claim(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
+{
+    (void)what;
+    read_jobs(s, heard, reply, 0);
+}
+
+/* The ghosts that live come first, in rows that are no jobs. */
+static void read_adopt(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
+{
+    pg_result *r = &heard->result;
+    size_t ghosts = 0;
+
+    while (ghosts < result_rows(r) && ghosts < s->capacity && !result_is_null(r, ghosts, 7)) {
+        int64_t place = result_int8(r, ghosts, 7) - 1;
+
+        if (place >= 0 && place < (int64_t)what->of.adopt.ghost_count)
+            s->places[reply->place_count++] = (uint32_t)place;
+        ghosts++;
+    }
+    reply->places = s->places;
+    read_jobs(s, heard, reply, ghosts);
+}
+
+static void read_survey(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
+{
+    pg_result *r = &heard->result;
+
+    (void)what;
+    for (size_t i = 0; i < result_rows(r) && reply->survey_count < s->entrypoint_count; i++) {
+        int64_t place = result_int8(r, i, 0) - 1;
+        int32_t kind = result_int4(r, i, 1);
+
+        if (place >= 0 && place < (int64_t)s->entrypoint_count && kind >= SURVEY_HIGHER &&
+            kind <= SURVEY_LIMITED)
+            s->survey[reply->survey_count++] = (survey_row){(uint32_t)place, (survey_kind)kind};
+    }
+    reply->survey = s->survey;
 }
 
 /* Ordinality counts from one; the engine from zero. */
@@ -293,6 +428,7 @@ static void read_probe(speaker *s, const sentence *what, pg_reply *heard, senten
     reply->queued = result_bool(r, 0, 1);
     reply->next_due_us = read_interval(r, 2);
     reply->next_stale_us = read_interval(r, 3);
+    reply->deferred = result_is_null(r, 0, 4) ? 0 : result_int8(r, 0, 4);
 }
 
 static void read_nothing(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
@@ -322,7 +458,18 @@ static const struct speech {
     [SENTENCE_BEAT] = {STATEMENT_BEAT_ROW, add_beat, read_places},
     [SENTENCE_RELEASE] = {STATEMENT_RELEASE_ROW, add_release, read_nothing},
     [SENTENCE_PROBE] = {STATEMENT_PROBE, add_probe, read_probe},
+    [SENTENCE_ADOPT] = {STATEMENT_ADOPT_ROW, add_adopt, read_adopt},
+    [SENTENCE_PING] = {STATEMENT_PING, add_ping, read_nothing},
+    [SENTENCE_SURVEY] = {STATEMENT_SURVEY, add_survey, read_survey},
+    [SENTENCE_AGGREGATE] = {STATEMENT_AGGREGATE, add_nothing, read_nothing},
 };
+
+static statement_id statement_of(const sentence *what)
+{
+    if (what->kind == SENTENCE_CLAIM && what->of.claim.shares != NULL)
+        return STATEMENT_CLAIM_GATED;
+    return speeches[what->kind].statement;
+}
 
 pgq_code speaker_say(speaker *s, pg_conn *conn, const sentence *what)
 {
@@ -331,8 +478,20 @@ pgq_code speaker_say(speaker *s, pg_conn *conn, const sentence *what)
 
     params_clear(&s->params);
     speech->add(s, what);
-    code = pg_conn_send(conn, speech->statement, &s->params);
+    code = pg_conn_send(conn, statement_of(what), &s->params);
     return code == PGQ_OK ? pg_conn_sync(conn) : code;
+}
+
+/* Another claim took the seat, or locked rows in another order. Source: wire contract 4.3. */
+static bool lost_the_race(const pg_reply *heard)
+{
+    static const char index_end[] = "_picked_slot_idx";
+    size_t len = strlen(heard->constraint), end = sizeof(index_end) - 1;
+
+    if (base_streq(heard->error.sqlstate, "40P01"))
+        return true;
+    return base_streq(heard->error.sqlstate, "23505") && len >= end &&
+           base_streq(heard->constraint + len - end, index_end);
 }
 
 void speaker_hear(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *ret_reply)
@@ -341,6 +500,8 @@ void speaker_hear(speaker *s, const sentence *what, pg_reply *heard, sentence_re
     if (ret_reply->refused) {
         ret_reply->error = heard->error;
         ret_reply->class = sqlstate_classify(heard->error.sqlstate);
+        if (what->kind == SENTENCE_CLAIM && lost_the_race(heard))
+            ret_reply->class = SQLSTATE_CONTENDED;
     } else {
         speeches[what->kind].read(s, what, heard, ret_reply);
     }

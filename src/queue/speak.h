@@ -12,6 +12,9 @@
 typedef struct speaker_entrypoint {
     const char *name;
     void *user;
+    int32_t limit;      /* over the fleet; 0: none */
+    int64_t silence_ms; /* its jobs are stale after so long without a heartbeat */
+    bool never;         /* its rate is zero: it is neither claimed nor waited for */
 } speaker_entrypoint;
 
 /* What all sentences of one worker share, and scratch memory for reading. Immutable but for the
@@ -27,7 +30,8 @@ typedef struct speaker {
     buffer json;
     claimed_row *rows; /* room for `capacity` */
     uint32_t *places;
-    size_t capacity;
+    survey_row *survey;
+    size_t capacity; /* at least entrypoint_count */
 } speaker;
 
 /* capacity: the most rows or places of one reply. Room in the map and scratch is made here. */

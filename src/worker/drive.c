@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <uv.h>
 
 /* libuv's watch of one descriptor. It is made anew for every descriptor, and freed when libuv has
@@ -31,8 +32,9 @@ typedef struct drive_lane {
 struct drive {
     drive_config config;
     uv_loop_t loop;
-    uv_async_t wake; /* outcomes wait */
-    uv_poll_t stop;  /* the caller's stop descriptor */
+    uv_async_t wake;   /* outcomes wait */
+    uv_poll_t control; /* the worker's bell */
+    bool stopped, hurried;
     uv_timer_t timer;
     bool loop_open;
     engine *engine;
@@ -164,7 +166,7 @@ static void hear(drive_lane *lane)
     speaker_hear(&d->speaker, said, &lane->reply, &reply);
     if (said->kind == SENTENCE_BEAT && !reply.refused)
         atomic_store(&d->beaten_us, lane->flown_us);
-    for (size_t i = 0; said->kind == SENTENCE_CLAIM && i < reply.row_count; i++)
+    for (size_t i = 0; i < reply.row_count; i++)
         set_claim_times(reply.rows[i].body, lane->flown_us, clock_monotonic_us());
     if (++lane->heard == lane->flight->count)
         lane->flight = NULL;
@@ -214,7 +216,8 @@ static void serve(drive_lane *lane)
 
     if (pg_conn_state(lane->conn) == PG_READY && !lane->ready_told) {
         lane->ready_told = true;
-        engine_lane_ready(d->engine, clock_monotonic_us(), lane->index);
+        engine_lane_ready(d->engine, clock_monotonic_us(), lane->index,
+                          pg_conn_backend(lane->conn));
         carry_out(d);
     }
     do {
@@ -303,6 +306,8 @@ static void act(drive *d, const engine_action *action)
         break;
     case ACTION_TELL:
         atomic_store_explicit(&job->cancelled, true, memory_order_relaxed);
+        break;
+    case ACTION_ABANDON:
         break;
     case ACTION_FORGET:
         job_free(job);
@@ -407,15 +412,32 @@ static void wake_for_outcomes(void *user)
     (void)uv_async_send(&d->wake);
 }
 
-/* The descriptor is not read: it belongs to the worker, and says "stop" for good. */
-static void on_stop(uv_poll_t *handle, int status, int events)
+/* Somebody asks for something: pgq_worker_stop and its like. */
+static void on_control(uv_poll_t *handle, int status, int events)
 {
     drive *d = handle->data;
+    uint64_t count;
+    int asked;
 
     (void)status;
     (void)events;
-    (void)uv_poll_stop(handle);
-    engine_stop(d->engine, clock_monotonic_us());
+    if (read(d->config.control_fd, &count, sizeof(count)) < 0) {
+        /* somebody else has: it is only a bell */
+    }
+    asked = atomic_fetch_and(d->config.asked, ~(int)DRIVE_REPORT);
+    if ((asked & DRIVE_REPORT) != 0) {
+        engine_report report;
+
+        engine_get_report(d->engine, &report);
+        note_report(&d->config.log, &report, engine_counts(d->engine));
+    }
+    if ((asked & DRIVE_HURRY) != 0 && !d->hurried) {
+        d->hurried = true;
+        engine_hurry(d->engine, clock_monotonic_us());
+    } else if ((asked & DRIVE_STOP) != 0 && !d->stopped) {
+        engine_stop(d->engine, clock_monotonic_us());
+    }
+    d->stopped |= (asked & (DRIVE_STOP | DRIVE_HURRY)) != 0;
     carry_out(d);
 }
 
@@ -465,10 +487,10 @@ static pgq_code open_loop(drive *d)
     (void)uv_timer_init(&d->loop, &d->timer); /* cannot fail */
     d->timer.data = d;
     d->wake.data = d;
-    d->stop.data = d;
+    d->control.data = d;
     if (uv_async_init(&d->loop, &d->wake, on_wake) != 0 ||
-        uv_poll_init(&d->loop, &d->stop, d->config.stop_fd) != 0 ||
-        uv_poll_start(&d->stop, UV_READABLE, on_stop) != 0)
+        uv_poll_init(&d->loop, &d->control, d->config.control_fd) != 0 ||
+        uv_poll_start(&d->control, UV_READABLE, on_control) != 0)
         return PGQ_E_IO;
     return PGQ_OK;
 }
@@ -489,8 +511,13 @@ static pgq_code open_parts(drive *d)
     if (d->starts == NULL || d->outcomes == NULL || d->speaker_entrypoints == NULL)
         return PGQ_E_NOMEM;
     for (size_t i = 0; i < config->entrypoint_count; i++)
-        d->speaker_entrypoints[i] =
-            (speaker_entrypoint){config->entrypoints[i].name, config->entrypoints[i].user};
+        d->speaker_entrypoints[i] = (speaker_entrypoint){
+            .name = config->entrypoints[i].name,
+            .user = config->entrypoints[i].user,
+            .limit = config->engine.entrypoints[i].limit,
+            .silence_ms = config->engine.entrypoints[i].silence_us / 1000,
+            .never = config->engine.entrypoints[i].rated && config->engine.entrypoints[i].rate <= 0,
+        };
     code = speaker_init(&d->speaker, &config->worker, d->speaker_entrypoints,
                         config->entrypoint_count, config->engine.heartbeat_timeout_us, d->capacity);
     while (code == PGQ_OK && d->lane_count <= config->engine.lanes) {

@@ -27,8 +27,13 @@ typedef struct drive_config {
     uuid worker;
     engine_config engine;
     note_log log;
-    int stop_fd; /* readable: stop gracefully */
+    int control_fd;     /* an eventfd: readable when `asked` has changed */
+    atomic_int *asked;  /* bits of drive_ask */
+    pgq_ledger *ledger; /* or NULL */
 } drive_config;
+
+/* What others may ask of a running worker; bits. DRIVE_REPORT is taken away when it was done. */
+typedef enum drive_ask { DRIVE_STOP = 1, DRIVE_HURRY = 2, DRIVE_REPORT = 4 } drive_ask;
 
 typedef struct drive drive;
 

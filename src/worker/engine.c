@@ -1,7 +1,9 @@
+/* The engine's life: made, started, connected, stopped, ended. */
 #include "worker/engine_internal.h"
 #include "base/error.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -9,6 +11,12 @@ enum {
     RECONNECT_MAX_US = 5 * 1000 * 1000,
     REFUSAL_FIRST_US = 100 * 1000,
     REFUSAL_MAX_US = 5 * 1000 * 1000,
+    CONTENTION_FIRST_US = 2 * 1000, /* another claim took the seat */
+    CONTENTION_MAX_US = 100 * 1000,
+    GHOST_FIRST_US = 20 * 1000, /* until a lost claim is looked for again */
+    GHOST_MAX_US = 500 * 1000,
+    HURRY_US = 1000 * 1000,
+    PARKED_MAX = 4096,         /* jobs that occupy no thread, where nobody has set a bound */
     AWAY_US = 30 * 1000 * 1000 /* how long a stopping worker waits for a database that is gone */
 };
 
@@ -19,8 +27,9 @@ static size_t handed_max(const engine_config *config)
     return (size_t)config->threads + 2 * (size_t)config->batch_size;
 }
 
-static bool make_lane(engine_lane *lane, size_t capacity)
+static bool make_lane(engine_lane *lane, size_t capacity, size_t entrypoints)
 {
+    lane->shares = calloc(entrypoints, sizeof(*lane->shares));
     lane->items = calloc(ENGINE_SETTLE_MAX, sizeof(*lane->items));
     lane->tokens = calloc(ENGINE_SETTLE_MAX, sizeof(*lane->tokens));
     lane->jobs = calloc(ENGINE_SETTLE_MAX, sizeof(*lane->jobs));
@@ -30,34 +39,76 @@ static bool make_lane(engine_lane *lane, size_t capacity)
     lane->retry_at_us = CLOCK_NEVER;
     lane->backoff = (backoff){RECONNECT_FIRST_US, RECONNECT_MAX_US, 0};
     return lane->items != NULL && lane->tokens != NULL && lane->jobs != NULL &&
-           lane->beat_tokens != NULL && lane->beat_jobs != NULL && lane->known != NULL;
+           lane->beat_tokens != NULL && lane->beat_jobs != NULL && lane->known != NULL &&
+           lane->shares != NULL;
+}
+
+/* All arrays; false without memory. */
+static bool make_arrays(engine *e)
+{
+    size_t entrypoints = e->config.entrypoint_count;
+    bool complete;
+
+    e->records = calloc(e->capacity, sizeof(*e->records));
+    e->actions = calloc(e->action_capacity, sizeof(*e->actions));
+    e->cancelled = calloc(1, sizeof(*e->cancelled));
+    e->buckets = calloc(entrypoints, sizeof(*e->buckets));
+    e->texts = calloc(ENGINE_TEXTS, sizeof(*e->texts));
+    e->timeout_texts = calloc(entrypoints, sizeof(*e->timeout_texts));
+    complete = e->records != NULL && e->actions != NULL && e->cancelled != NULL &&
+               e->buckets != NULL && e->texts != NULL && e->timeout_texts != NULL;
+    for (int i = 0; complete && i < e->lane_count; i++)
+        complete = make_lane(&e->lanes[i], e->capacity, entrypoints);
+    return complete;
+}
+
+static void learn_entrypoints(engine *e)
+{
+    e->silence_us = e->config.heartbeat_timeout_us;
+    for (size_t i = 0; i < e->config.entrypoint_count; i++) {
+        const engine_entrypoint *entry = &e->config.entrypoints[i];
+
+        e->limited |= entry->limit > 0;
+        e->gated |=
+            entry->limit > 0 || entry->rated || entry->silence_us != e->config.heartbeat_timeout_us;
+        e->silence_us = base_min_i64(e->silence_us, entry->silence_us);
+        (void)snprintf(e->timeout_texts[i], sizeof(e->timeout_texts[i]), "ran longer than %lld ms",
+                       (long long)entry->timeout_us / 1000);
+    }
 }
 
 pgq_code engine_new(const engine_config *config, engine **ret_engine)
 {
     engine *e = calloc(1, sizeof(*e));
-    bool complete;
+    size_t parked = config->held_max > 0 ? (size_t)config->held_max : PARKED_MAX;
 
     if (e == NULL)
         return PGQ_E_NOMEM;
     e->config = *config;
     e->random.state = config->seed;
     e->lane_count = config->lanes + 1;
-    /* those with the pool, as many that wait to be settled, and a claim on every lane */
-    e->capacity = 2 * handed_max(config) + (size_t)config->lanes * (size_t)config->batch_size;
+    /* those with the pool, as many that wait to be settled, a claim on every lane, and those that
+     * are parked */
+    e->capacity =
+        2 * handed_max(config) + (size_t)config->lanes * (size_t)config->batch_size + parked;
     e->action_capacity = 3 * e->capacity + 64;
-    e->records = calloc(e->capacity, sizeof(*e->records));
-    e->actions = calloc(e->action_capacity, sizeof(*e->actions));
-    complete = e->records != NULL && e->actions != NULL;
-    for (int i = 0; complete && i < e->lane_count; i++)
-        complete = make_lane(&e->lanes[i], e->capacity);
-    if (!complete) {
+    if (!make_arrays(e)) {
         (void)engine_free(e);
         return PGQ_E_NOMEM;
     }
     for (size_t i = 0; i < e->capacity; i++)
         list_append(&e->jobs[JOB_FREE], &e->records[i].link);
+    while (e->free_text_count < ENGINE_TEXTS) {
+        e->free_texts[e->free_text_count] = e->free_text_count;
+        e->free_text_count++;
+    }
+    learn_entrypoints(e);
     e->poll_at_us = e->beat_at_us = e->stale_look_at_us = CLOCK_NEVER;
+    e->survey_at_us = e->aggregate_at_us = e->rate_at_us = e->alarm_at_us = CLOCK_NEVER;
+    e->ping_at_us = e->ping_deadline_us = CLOCK_NEVER;
+    e->queue_due = true;
+    e->ghost_backoff = (backoff){GHOST_FIRST_US, GHOST_MAX_US, 0};
+    e->contention_backoff = (backoff){CONTENTION_FIRST_US, CONTENTION_MAX_US, 0};
     e->drain_deadline_us = e->away_deadline_us = CLOCK_NEVER;
     e->refusal_backoff = (backoff){REFUSAL_FIRST_US, REFUSAL_MAX_US, 0};
     e->bad_row_backoff = e->refusal_backoff;
@@ -77,7 +128,12 @@ engine *engine_free(engine *e)
         free(e->lanes[i].beat_tokens);
         free(e->lanes[i].beat_jobs);
         free(e->lanes[i].known);
+        free(e->lanes[i].shares);
     }
+    free(e->cancelled);
+    free(e->buckets);
+    free(e->texts);
+    free(e->timeout_texts);
     free(e->records);
     free(e->actions);
     free(e);
@@ -104,20 +160,34 @@ size_t engine_running(const engine *e)
     return e->jobs[JOB_HANDED].count;
 }
 
+size_t engine_stragglers(const engine *e)
+{
+    return e->stragglers;
+}
+
+size_t engine_place(const engine *e, const void *name)
+{
+    return (size_t)((const engine_job *)name - e->records);
+}
+
 /* Which state of a job may follow which: the whole life of a record. */
 static const bool job_moves[JOB_STATES][JOB_STATES] = {
-    [JOB_FREE] = {[JOB_HANDED] = true, [JOB_GIVEN] = true},
+    [JOB_FREE] = {[JOB_HANDED] = true, [JOB_GIVEN] = true, [JOB_FINISHED] = true},
     [JOB_HANDED] = {[JOB_FINISHED] = true, [JOB_GIVEN] = true, [JOB_FREE] = true},
     [JOB_FINISHED] = {[JOB_SETTLING] = true, [JOB_FREE] = true},
     [JOB_SETTLING] = {[JOB_FINISHED] = true, [JOB_REFUSED] = true, [JOB_FREE] = true},
     [JOB_REFUSED] = {[JOB_FINISHED] = true, [JOB_FREE] = true},
-    [JOB_GIVEN] = {[JOB_RELEASING] = true, [JOB_FREE] = true},
-    [JOB_RELEASING] = {[JOB_GIVEN] = true, [JOB_FREE] = true},
+    [JOB_GIVEN] = {[JOB_RELEASING] = true, [JOB_FINISHED] = true, [JOB_FREE] = true},
+    [JOB_RELEASING] = {[JOB_GIVEN] = true, [JOB_FINISHED] = true, [JOB_FREE] = true},
 };
 
 void engine_move(engine *e, engine_job *job, job_state state)
 {
     assert(job_moves[job->state][state]);
+    if (job->state == JOB_HANDED && job->place != PLACE_POOL) {
+        job->place = PLACE_POOL;
+        e->away--;
+    }
     list_remove(&e->jobs[job->state], &job->link);
     job->state = state;
     list_append(&e->jobs[state], &job->link);
@@ -174,21 +244,11 @@ void engine_forget(engine *e, engine_job *job)
     if (job->body != NULL)
         engine_act(e, ACTION_FORGET)->body = job->body;
     job->body = NULL;
+    if (job->text >= 0)
+        e->free_texts[e->free_text_count++] = job->text;
+    job->text = -1;
+    job->own_type = job->own_message = NULL;
     engine_move(e, job, JOB_FREE);
-}
-
-void engine_revoke(engine *e, engine_job *job)
-{
-    engine_action *action = engine_act(e, ACTION_REVOKE);
-
-    action->body = job->body;
-    action->job = job;
-}
-
-void engine_lost_claim(engine *e, engine_job *job)
-{
-    e->counts.lost++;
-    engine_say(e, NOTE_CLAIM_LOST, -1, job->token.id, 0, NULL);
 }
 
 void engine_wake(engine *e)
@@ -196,7 +256,10 @@ void engine_wake(engine *e)
     e->wakes++;
     e->hungry = true;
     e->queue_empty = false;
+    e->queue_due = true;
 }
+
+/* ---- lanes ---- */
 
 static void connect_lane(engine *e, int index)
 {
@@ -216,10 +279,11 @@ void engine_start(engine *e, int64_t now_us)
     engine_plan(e, now_us);
 }
 
-void engine_lane_ready(engine *e, int64_t now_us, int lane)
+void engine_lane_ready(engine *e, int64_t now_us, int lane, int64_t backend)
 {
     engine_lane_set(e, &e->lanes[lane], LANE_IDLE);
     backoff_reset(&e->lanes[lane].backoff);
+    e->lanes[lane].backend = backend;
     if (lane > 0)
         e->away_deadline_us = CLOCK_NEVER;
     if (e->outage) {
@@ -234,25 +298,32 @@ void engine_lane_ready(engine *e, int64_t now_us, int lane)
 }
 
 /* The sentences that were not answered: whether they were carried out is not known. */
-static void forget_flight(engine *e, engine_lane *lane)
+static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
 {
     for (size_t i = lane->answered; i < lane->flight.count; i++) {
         sentence_kind kind = lane->flight.sentences[i].kind;
 
-        if (kind == SENTENCE_CLAIM ||
-            (kind == SENTENCE_RELEASE && lane->flight.sentences[i].of.tokens.tokens == NULL))
+        if (kind == SENTENCE_CLAIM || kind == SENTENCE_ADOPT) {
             e->adopt_wanted = true;
+            e->adopt_at_us = 0;
+            engine_add_ghost(e, now_us, lane->backend);
+        }
         if (kind == SENTENCE_PROBE) {
             e->probing = false;
             e->probe_wanted = true;
         }
+        if (kind == SENTENCE_AGGREGATE)
+            e->aggregate_at_us = now_us + e->config.aggregate_interval_us;
         if (kind != SENTENCE_SETTLE && kind != SENTENCE_RELEASE)
             continue;
         for (size_t place = 0; place < lane->job_count; place++) {
             engine_job *job = lane->jobs[place];
 
             job->uncertain = true;
-            engine_move(e, job, kind == SENTENCE_SETTLE ? JOB_FINISHED : JOB_GIVEN);
+            if (kind == SENTENCE_SETTLE)
+                engine_finish_again(e, job);
+            else
+                engine_give_back(e, now_us, job);
         }
     }
     lane->flight.count = lane->answered = 0;
@@ -269,36 +340,42 @@ static bool claiming_lane_up(const engine *e)
     return false;
 }
 
-void engine_lane_broken(engine *e, int64_t now_us, int index, const pgq_error *error)
+void engine_lane_down(engine *e, int64_t now_us, int index)
 {
     engine_lane *lane = &e->lanes[index];
-    bool was_up = lane->state != LANE_CONNECTING;
 
-    forget_flight(e, lane);
+    forget_flight(e, now_us, lane);
     engine_lane_set(e, lane, LANE_DOWN);
     lane->listening = false;
     lane->retry_at_us = now_us + backoff_next(&lane->backoff, &e->random);
-    if (!e->outage)
-        engine_say(e, was_up ? NOTE_CONNECTION_LOST : NOTE_CONNECT_FAILED, index, 0,
-                   (lane->retry_at_us - now_us) / 1000, error);
-    e->outage = true;
     if (e->state == ENGINE_STOPPING && !claiming_lane_up(e) && e->away_deadline_us == CLOCK_NEVER)
         e->away_deadline_us = now_us + AWAY_US;
 }
 
-void engine_lane_lost(engine *e, int64_t now_us, int lane, const pgq_error *error)
+void engine_lane_lost(engine *e, int64_t now_us, int index, const pgq_error *error)
 {
+    engine_lane *lane = &e->lanes[index];
+    bool was_up = lane->state != LANE_CONNECTING, was_listening = lane->listening;
+
     if (e->state == ENGINE_FINISHED)
         return;
     if (e->state == ENGINE_STARTING) {
-        forget_flight(e, &e->lanes[lane]);
-        engine_lane_set(e, &e->lanes[lane], LANE_DOWN);
+        forget_flight(e, now_us, lane);
+        engine_lane_set(e, lane, LANE_DOWN);
         engine_fail(e, now_us, error);
         return;
     }
-    engine_lane_broken(e, now_us, lane, error);
+    engine_lane_down(e, now_us, index);
+    if (!e->outage)
+        engine_say(e, was_up ? NOTE_CONNECTION_LOST : NOTE_CONNECT_FAILED, index, 0,
+                   (lane->retry_at_us - now_us) / 1000, error);
+    e->outage = true;
+    if (index == 0)
+        engine_listen_lost(e, now_us, was_listening, error);
     engine_plan(e, now_us);
 }
+
+/* ---- the end ---- */
 
 static void finish(engine *e)
 {
@@ -306,14 +383,23 @@ static void finish(engine *e)
     engine_act(e, ACTION_FINISH)->note.error = &e->error;
 }
 
-static void begin_stop(engine *e, int64_t now_us)
+void engine_begin_stop(engine *e, int64_t now_us)
 {
+    list *handed = &e->jobs[JOB_HANDED];
+
     e->state = ENGINE_STOPPING;
     if (e->config.drain_timeout_us > 0)
         e->drain_deadline_us = now_us + e->config.drain_timeout_us;
     engine_say(e, NOTE_STOPPING, -1, 0, (int64_t)engine_held(e), NULL);
-    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next)
-        engine_revoke(e, LIST_ENTRY(link, engine_job, link));
+    for (list_link *link = handed->first, *next; link != NULL; link = next) {
+        engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+        next = link->next;
+        if (job->place == PLACE_POOL)
+            engine_revoke(e, job);
+        else if (job->place == PLACE_RESTING)
+            engine_give_back(e, now_us, job);
+    }
 }
 
 void engine_fail(engine *e, int64_t now_us, const pgq_error *error)
@@ -323,7 +409,7 @@ void engine_fail(engine *e, int64_t now_us, const pgq_error *error)
     if (e->state == ENGINE_STARTING)
         finish(e);
     else if (e->state == ENGINE_RUNNING)
-        begin_stop(e, now_us);
+        engine_begin_stop(e, now_us);
 }
 
 void engine_stop(engine *e, int64_t now_us)
@@ -331,81 +417,83 @@ void engine_stop(engine *e, int64_t now_us)
     if (e->state == ENGINE_STARTING)
         finish(e);
     else if (e->state == ENGINE_RUNNING)
-        begin_stop(e, now_us);
+        engine_begin_stop(e, now_us);
     engine_plan(e, now_us);
 }
 
-void engine_notified(engine *e, int64_t now_us)
+void engine_hurry(engine *e, int64_t now_us)
 {
-    engine_wake(e);
-    e->look_again_us = 0;
-    engine_plan(e, now_us);
-}
-
-static void count_outcome(engine *e, const engine_job *job)
-{
-    switch (job->outcome.status) {
-    case PGQ_STATUS_SUCCESSFUL:
-        e->counts.successful++;
-        break;
-    case PGQ_STATUS_EXCEPTION:
-    case PGQ_STATUS_FAILED:
-        e->counts.failed++;
-        break;
-    case PGQ_STATUS_QUEUED:
-        e->counts.retried++;
-        break;
-    default:
-        e->counts.cancelled++;
-        break;
-    }
-}
-
-void engine_outcome_of(engine *e, int64_t now_us, void *name, const engine_outcome *outcome)
-{
-    engine_job *job = name;
-
-    if (e->state == ENGINE_FINISHED)
+    engine_stop(e, now_us);
+    if (e->state != ENGINE_STOPPING)
         return;
-    job->outcome = *outcome;
-    job->finished_us = now_us;
-    if (outcome->run_us > 0) {
-        int64_t average = e->run_us_average;
-
-        e->run_us_average = average == 0 ? outcome->run_us : (7 * average + outcome->run_us) / 8;
-    }
-    if (job->lost) {
-        engine_forget(e, job);
-    } else {
-        count_outcome(e, job);
-        engine_move(e, job, JOB_FINISHED);
-    }
-    engine_plan(e, now_us);
-}
-
-void engine_revoked(engine *e, int64_t now_us, void *name)
-{
-    engine_job *job = name;
-
-    if (job->lost)
-        engine_forget(e, job);
-    else
-        engine_move(e, job, JOB_GIVEN);
+    engine_tell_all(e, WHY_STOP);
+    e->drain_deadline_us = base_min_i64(e->drain_deadline_us, now_us + HURRY_US);
     engine_plan(e, now_us);
 }
 
 /* Handlers still run and may not be waited for any longer. */
 static void drain_timeout(engine *e)
 {
+    size_t left = engine_held(e);
+
     engine_say(e, NOTE_DRAIN_TIMEOUT, -1, 0, (int64_t)e->jobs[JOB_HANDED].count, NULL);
-    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next)
-        engine_act(e, ACTION_TELL)->body = LIST_ENTRY(link, engine_job, link)->body;
+    engine_tell_all(e, WHY_STOP);
     if (e->error.code == PGQ_OK) {
         (void)error_set(&e->error, PGQ_E_TIMEOUT,
-                        "%zu handlers were still running when the drain timeout passed",
-                        e->jobs[JOB_HANDED].count);
-        error_hint(&e->error, "their jobs are picked again after the heartbeat timeout");
+                        "%zu %s still held when the time to drain was over: %zu of them running",
+                        left, left == 1 ? "job was" : "jobs were", e->jobs[JOB_HANDED].count);
+        error_hint(&e->error, "they are picked again after the heartbeat timeout");
     }
+}
+
+/* ---- notifications and time ---- */
+
+void engine_notified(engine *e, int64_t now_us)
+{
+    engine_heard(e, now_us);
+    engine_wake(e);
+    e->look_again_us = 0;
+    engine_plan(e, now_us);
+}
+
+/* A seat may be free. A whole fleet waits for it, and settles come in quick succession. */
+void engine_freed(engine *e, int64_t now_us)
+{
+    engine_heard(e, now_us);
+    if (!e->slot_wanted)
+        return;
+    if (now_us < e->freed_not_before_us) {
+        e->poll_at_us = base_min_i64(e->poll_at_us, e->freed_not_before_us);
+        return;
+    }
+    e->freed_not_before_us =
+        now_us + CONTENTION_FIRST_US + (int64_t)random_below(&e->random, 2 * CONTENTION_FIRST_US);
+    engine_wake(e);
+    engine_plan(e, now_us);
+}
+
+static void poll_again(engine *e)
+{
+    e->poll_at_us = CLOCK_NEVER;
+    engine_wake(e);
+    e->lanes[0].listening = e->lanes[0].listening && !e->deaf; /* tries again */
+    e->deaf = false;
+}
+
+static bool out_of_time(engine *e, int64_t now_us)
+{
+    if (now_us >= e->drain_deadline_us) {
+        e->drain_deadline_us = CLOCK_NEVER;
+        drain_timeout(e);
+        return true;
+    }
+    if (now_us < e->away_deadline_us)
+        return false;
+    if (e->error.code == PGQ_OK)
+        (void)error_set(&e->error, PGQ_E_CONNECTION_LOST,
+                        "the database did not come back while %zu jobs were unsettled",
+                        engine_held(e));
+    return true;
 }
 
 void engine_tick(engine *e, int64_t now_us)
@@ -418,25 +506,44 @@ void engine_tick(engine *e, int64_t now_us)
     }
     if (now_us >= e->claim_not_before_us)
         e->claim_not_before_us = 0;
-    if (now_us >= e->poll_at_us) {
-        e->poll_at_us = CLOCK_NEVER;
+    if (now_us >= e->adopt_at_us)
+        e->adopt_at_us = 0;
+    if (now_us >= e->poll_at_us)
+        poll_again(e);
+    if (now_us >= e->rate_at_us) {
+        e->rate_at_us = CLOCK_NEVER;
         engine_wake(e);
-        e->lanes[0].listening = e->lanes[0].listening && !e->deaf; /* tries again */
-        e->deaf = false;
     }
-    if (now_us >= e->drain_deadline_us) {
-        e->drain_deadline_us = CLOCK_NEVER;
-        drain_timeout(e);
+    if (now_us >= e->alarm_at_us)
+        engine_alarms(e, now_us);
+    engine_listen_tick(e, now_us);
+    if (e->state != ENGINE_FINISHED && out_of_time(e, now_us))
         finish(e);
-        return;
-    }
-    if (now_us >= e->away_deadline_us) {
-        if (e->error.code == PGQ_OK)
-            (void)error_set(&e->error, PGQ_E_CONNECTION_LOST,
-                            "the database did not come back while %zu jobs were unsettled",
-                            engine_held(e));
-        finish(e);
-        return;
-    }
-    engine_plan(e, now_us);
+    else
+        engine_plan(e, now_us);
+}
+
+/* ---- for people ---- */
+
+void engine_get_report(const engine *e, engine_report *ret_report)
+{
+    static const char *const states[] = {"new", "starting", "running", "stopping", "finished"};
+    static const char *const listeners[] = {"down", "healthy", "suspect", "failed"};
+
+    *ret_report = (engine_report){
+        .state = states[e->state],
+        .listener = listeners[e->listener],
+        .waiting_or_running = e->jobs[JOB_HANDED].count - e->away,
+        .parked = e->away,
+        .finished = e->jobs[JOB_FINISHED].count,
+        .settling = e->jobs[JOB_SETTLING].count,
+        .refused = e->jobs[JOB_REFUSED].count,
+        .releasing = e->jobs[JOB_GIVEN].count + e->jobs[JOB_RELEASING].count,
+        .stragglers = e->stragglers,
+        .lanes = e->lane_count,
+        .hungry = e->hungry,
+        .backlog = e->backlog,
+    };
+    for (int i = 0; i < e->lane_count; i++)
+        ret_report->lanes_up += e->lanes[i].state >= LANE_IDLE;
 }

@@ -25,18 +25,36 @@
 #include "base/random.h"
 #include "queue/sentence.h"
 
-enum { ENGINE_LANES_MAX = PGQ_LANES_MAX + 1, ENGINE_FLIGHT_MAX = 4, ENGINE_SETTLE_MAX = 1000 };
+enum { ENGINE_LANES_MAX = PGQ_LANES_MAX + 1, ENGINE_FLIGHT_MAX = 6, ENGINE_SETTLE_MAX = 1000 };
 
 typedef struct engine engine;
+
+typedef struct engine_entrypoint {
+    int32_t limit;      /* over the fleet; 0: none */
+    bool rated;         /* `rate` counts */
+    double rate;        /* starts a second of this worker */
+    int64_t silence_us; /* a job without a beat for so long is stale */
+    int64_t timeout_us; /* of a run; 0: none */
+    int64_t grace_us;   /* from there to giving it up */
+    pgq_status failure; /* EXCEPTION or FAILED: what a job becomes that times out */
+} engine_entrypoint;
 
 typedef struct engine_config {
     int lanes; /* claiming ones, without the control lane */
     int threads;
     int batch_size;
-    bool drain; /* end when no queued job is left */
+    bool drain;         /* end when no queued job is left */
+    bool drain_now;     /* with it: deferred jobs may be left */
+    bool end_when_deaf; /* a failed listener ends the run (shutdown_on_listener_failure) */
+    int64_t only_job;   /* adopt only this job, claim nothing, and end; 0: work as usual */
     int64_t dequeue_timeout_us, heartbeat_timeout_us;
-    int64_t drain_timeout_us; /* 0: none */
-    uint64_t seed;            /* of the jitter */
+    int64_t drain_timeout_us;                    /* 0: none */
+    int64_t probe_interval_us, probe_timeout_us; /* of the listener */
+    int64_t aggregate_interval_us;               /* 0: never */
+    int held_max;                                /* max_concurrent_tasks; 0: none */
+    uint64_t seed;                               /* of the jitter and of the pings' ids */
+    const engine_entrypoint *entrypoints;        /* borrowed for the engine's life */
+    size_t entrypoint_count;
 } engine_config;
 
 /* What a handler's run ended with, for the engine. */
@@ -51,10 +69,14 @@ typedef enum engine_action_kind {
     ACTION_CONNECT, /* connect lane `lane` */
     ACTION_CLOSE,   /* close lane `lane`: nothing of it is to be heard any more */
     ACTION_FLY,     /* say the sentences of `flight` on lane `lane` */
-    ACTION_START,   /* hand `body` to the pool; `job` is the engine's name for it */
+    ACTION_START,   /* hand `body` to the pool, perhaps once again; `job` is the engine's name
+                       for it */
     ACTION_REVOKE,  /* if `body` has not started, see that it never does, and say so by
                        engine_revoked */
-    ACTION_TELL,    /* tell the handler of `body` to end early */
+    ACTION_TELL,    /* tell the handler of `body` to end early, because of `why` */
+    ACTION_ABANDON, /* `body` still runs, but the engine has given it up: it is the driver's, who
+                       frees it when its handler ends. If it was in a thread (not parked), the
+                       driver calls engine_straggler_ended when that is free again */
     ACTION_FORGET,  /* the engine has no further use for `body` */
     ACTION_NOTE,    /* something for the log: `note` */
     ACTION_FINISH   /* the end: close everything; `note.error` says why */
@@ -74,6 +96,15 @@ typedef enum engine_note_kind {
     NOTE_STATEMENT_REFUSED,
     NOTE_STOPPING,
     NOTE_DRAIN_TIMEOUT,
+    NOTE_LISTENER_FAILED, /* number: ms without an answer */
+    NOTE_LISTENER_RESTORED,
+    NOTE_JOB_CANCELLED,
+    NOTE_JOB_TIMEOUT,    /* told to end; number: its timeout in ms */
+    NOTE_JOB_STUCK,      /* given up; number: handlers that are stuck now */
+    NOTE_POOL_EXHAUSTED, /* every thread is stuck */
+    NOTE_LIMITS_DIFFER,  /* number: a survey_kind; job_id: the entrypoint's index + 1 */
+    NOTE_AGGREGATE_REFUSED,
+    NOTE_DEFERRED, /* number: jobs that a drain leaves deferred */
     NOTE_COUNT
 } engine_note_kind;
 
@@ -95,6 +126,7 @@ typedef struct engine_action {
     int lane;
     void *body;
     void *job;
+    job_why why;
     const engine_flight *flight; /* valid until it is answered or its lane is lost */
     engine_note note;
 } engine_action;
@@ -110,16 +142,32 @@ size_t engine_capacity(const engine *e);
 
 /* Events. `index` is a lane's, `name` is the `job` of the action that started it. */
 void engine_start(engine *e, int64_t now_us);
-void engine_lane_ready(engine *e, int64_t now_us, int lane);
+/* `backend` names the server's process behind the connection (a pid); 0: not known. */
+void engine_lane_ready(engine *e, int64_t now_us, int lane, int64_t backend);
 /* The connection was lost, or could not be made. What was in flight there is unanswered. */
 void engine_lane_lost(engine *e, int64_t now_us, int lane, const pgq_error *error);
 /* The next sentence of the lane's flight was answered. */
 void engine_reply(engine *e, int64_t now_us, int index, const sentence_reply *reply);
-void engine_notified(engine *e, int64_t now_us);
+/* Notifications of the control lane. Each of them also proves that it can be heard, as does any
+ * other event of the channel, for which there is engine_heard. */
+void engine_heard(engine *e, int64_t now_us);
+void engine_notified(engine *e, int64_t now_us); /* rows were added, or may have become free */
+void engine_freed(engine *e, int64_t now_us);    /* rows were deleted: slots may be free */
+void engine_cancelled(engine *e, int64_t now_us, const int64_t *ids, size_t count);
+/* The handler of a job has begun. Needed for the jobs of entrypoints with a timeout only. */
+void engine_started(engine *e, int64_t now_us, void *name);
+/* Its handler has returned, but the job goes on and occupies no thread. */
+void engine_parked(engine *e, int64_t now_us, void *name);
+/* It occupies no thread and wants to be started again in `delay_us`. */
+void engine_resting(engine *e, int64_t now_us, void *name, int64_t delay_us);
 void engine_outcome_of(engine *e, int64_t now_us, void *name, const engine_outcome *outcome);
 void engine_revoked(engine *e, int64_t now_us, void *name);
 void engine_tick(engine *e, int64_t now_us); /* engine_deadline has come */
+/* The thread of a job that was abandoned is free again. */
+void engine_straggler_ended(engine *e, int64_t now_us);
 void engine_stop(engine *e, int64_t now_us);
+/* Stops, tells the running handlers to end, and ends at most a second later. */
+void engine_hurry(engine *e, int64_t now_us);
 
 /* Takes the next action; false: none. Call it until then after every event. */
 bool engine_next(engine *e, engine_action *ret_action);
@@ -132,7 +180,29 @@ const pgq_worker_counts *engine_counts(const engine *e);
 /* How many jobs the engine holds, whatever their state. */
 size_t engine_held(const engine *e);
 
-/* How many jobs are with the pool. */
+/* How many jobs are with the pool, parked or resting. */
 size_t engine_running(const engine *e);
+
+/* How many threads are busy with jobs that were given up. */
+size_t engine_stragglers(const engine *e);
+
+typedef enum engine_listener {
+    LISTENER_DOWN,    /* not listening, or not yet proven: the worker polls */
+    LISTENER_HEALTHY, /* the last probe came back, or has time left */
+    LISTENER_SUSPECT, /* it had its time; what is on the way may still come */
+    LISTENER_FAILED   /* it did not come back: a new connection is made, the worker polls */
+} engine_listener;
+
+/* The state, for people. */
+typedef struct engine_report {
+    const char *state, *listener; /* static */
+    size_t waiting_or_running, parked, finished, settling, refused, releasing, stragglers;
+    int lanes_up, lanes;
+    bool hungry, backlog;
+} engine_report;
+void engine_get_report(const engine *e, engine_report *ret_report);
+
+/* The index of a job's record, below engine_capacity: no other job that the engine holds has it. */
+size_t engine_place(const engine *e, const void *name);
 
 #endif

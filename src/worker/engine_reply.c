@@ -6,8 +6,12 @@
 #include <stdio.h>
 
 enum {
-    LOOK_AGAIN_FIRST_US = 250 * 1000, /* while due rows are locked by others */
-    LOOK_AGAIN_MAX_US = 1000 * 1000
+    LOOK_AGAIN_FIRST_US = 250 * 1000, /* while due rows are locked by others, or over their limit */
+    LOOK_AGAIN_MAX_US = 1000 * 1000,
+    DEAF_POLL_MIN_US = 10 * 1000, /* while the listener is not heard */
+    DEAF_POLL_MAX_US = 1000 * 1000,
+    FOLD_FULL_US = 900 * 1000, /* an aggregation that took so long has ended for lack of time */
+    FOLD_AGAIN_US = 1000 * 1000
 };
 
 static void hear_check(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
@@ -41,41 +45,33 @@ static void hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sent
     if (e->state == ENGINE_STARTING) {
         e->state = ENGINE_RUNNING;
         e->stale_look_at_us = now_us;
-        e->beat_at_us = now_us + e->config.heartbeat_timeout_us / 2;
+        e->beat_at_us = now_us + e->silence_us / 2;
+        e->survey_at_us = now_us;
+        if (e->config.aggregate_interval_us > 0)
+            e->aggregate_at_us = now_us;
+        e->adopt_wanted = e->config.only_job != 0;
         engine_say(e, NOTE_LISTENING, 0, 0, 0, NULL);
     }
+    engine_listen_begin(e, now_us);
     engine_wake(e);
 }
 
-static void accept_row(engine *e, const claimed_row *row)
+/* How often to look while the listener is not heard follows how often there is something. */
+static void learn_arrivals(engine *e, size_t rows)
 {
-    engine_job *job = LIST_ENTRY(e->jobs[JOB_FREE].first, engine_job, link);
-    engine_action *action;
+    int64_t most_us = base_min_i64(e->config.dequeue_timeout_us, DEAF_POLL_MAX_US);
 
-    job->token = row->token;
-    job->attempts = row->attempts;
-    job->entrypoint = row->entrypoint;
-    job->body = row->body;
-    job->outcome = (engine_outcome){.status = PGQ_STATUS_QUEUED};
-    job->group = 0;
-    job->lost = job->uncertain = false;
-    job->refused_text[0] = '\0';
-    e->counts.claimed++;
-    if (row->body == NULL || e->state != ENGINE_RUNNING) {
-        engine_move(e, job, JOB_GIVEN); /* no memory for it, or no time any more */
-        return;
-    }
-    engine_move(e, job, JOB_HANDED);
-    action = engine_act(e, ACTION_START);
-    action->body = row->body;
-    action->job = job;
+    e->deaf_poll_us = rows > 0 ? base_max_i64(e->deaf_poll_us / 2, DEAF_POLL_MIN_US)
+                               : base_min_i64(2 * e->deaf_poll_us, most_us);
 }
 
-static void refuse_claim(engine *e, int64_t now_us, const sentence *said,
-                         const sentence_reply *reply)
+static void refuse_claim(engine *e, int64_t now_us, const sentence_reply *reply)
 {
-    if (said->of.claim.adopt)
-        e->adopt_wanted = true;
+    if (reply->class == SQLSTATE_CONTENDED) {
+        /* as good as an empty one: somebody else has taken the seat a moment ago */
+        e->claim_not_before_us = now_us + backoff_next(&e->contention_backoff, &e->random);
+        return;
+    }
     if (reply->class == SQLSTATE_TRANSIENT) {
         e->claim_not_before_us = now_us + backoff_next(&e->refusal_backoff, &e->random);
         engine_say(e, NOTE_CLAIM_REFUSED, -1, 0, (e->claim_not_before_us - now_us) / 1000,
@@ -85,25 +81,29 @@ static void refuse_claim(engine *e, int64_t now_us, const sentence *said,
     engine_fail(e, now_us, &reply->error);
 }
 
+static void accept_rows(engine *e, int64_t now_us, const sentence_reply *reply)
+{
+    assert(reply->row_count <= e->jobs[JOB_FREE].count);
+    backoff_reset(&e->refusal_backoff);
+    backoff_reset(&e->contention_backoff);
+    e->claim_not_before_us = 0;
+    for (size_t i = 0; i < reply->row_count; i++)
+        engine_job_begin(e, now_us, &reply->rows[i]);
+}
+
 static void hear_claim(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     const sentence *said = &lane->flight.sentences[lane->answered - 1];
     size_t wanted = (size_t)said->of.claim.batch;
 
+    engine_refund(e, lane, reply, now_us);
     if (reply->refused) {
-        refuse_claim(e, now_us, said, reply);
+        refuse_claim(e, now_us, reply);
         return;
     }
-    assert(reply->row_count <= e->jobs[JOB_FREE].count);
-    backoff_reset(&e->refusal_backoff);
-    e->claim_not_before_us = 0;
-    for (size_t i = 0; i < reply->row_count; i++)
-        accept_row(e, &reply->rows[i]);
+    accept_rows(e, now_us, reply);
+    learn_arrivals(e, reply->row_count);
     e->backlog = reply->row_count >= wanted;
-    if (said->of.claim.adopt && reply->row_count > 0)
-        engine_say(e, NOTE_CLAIM_ADOPTED, -1, 0, (int64_t)reply->row_count, NULL);
-    if (said->of.claim.adopt && e->backlog)
-        e->adopt_wanted = true; /* there may be more than one claim brings */
     if (said->of.claim.known != NULL && e->backlog)
         e->stale_look_at_us = now_us; /* a silent worker may have left more than one claim brings */
     if (reply->row_count > 0)
@@ -112,6 +112,52 @@ static void hear_claim(engine *e, int64_t now_us, engine_lane *lane, const sente
         return;
     e->hungry = e->wakes != lane->wakes_seen;
     e->probe_wanted = true;
+    e->slot_wanted = e->limited;
+}
+
+/* The ghosts that the reply does not name are gone; what they have done shows the next look. */
+static bool bury_ghosts(engine *e, int64_t now_us, const sentence *said,
+                        const sentence_reply *reply)
+{
+    size_t kept = 0;
+    bool gone = false;
+
+    for (size_t i = 0; i < e->ghost_count; i++) {
+        bool asked = false, lives = false;
+
+        for (size_t k = 0; k < said->of.adopt.ghost_count; k++)
+            asked |= said->of.adopt.ghosts[k] == e->ghosts[i].backend;
+        for (size_t k = 0; k < reply->place_count; k++)
+            lives |= said->of.adopt.ghosts[reply->places[k]] == e->ghosts[i].backend;
+        if ((lives || !asked) && now_us < e->ghosts[i].until_us)
+            e->ghosts[kept++] = e->ghosts[i];
+        else
+            gone = true;
+    }
+    e->ghost_count = kept;
+    return gone;
+}
+
+static void hear_adopt(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
+{
+    const sentence *said = &lane->flight.sentences[lane->answered - 1];
+
+    if (reply->refused) {
+        e->adopt_wanted = true;
+        e->adopt_at_us = 0;
+        refuse_claim(e, now_us, reply);
+        return;
+    }
+    accept_rows(e, now_us, reply);
+    if (reply->row_count > 0)
+        engine_say(e, NOTE_CLAIM_ADOPTED, -1, 0, (int64_t)reply->row_count, NULL);
+    if (bury_ghosts(e, now_us, said, reply) || reply->row_count >= (size_t)said->of.adopt.batch) {
+        e->adopt_wanted = true;
+        e->adopt_at_us = 0;
+    } else if (e->ghost_count > 0) {
+        e->adopt_wanted = true;
+        e->adopt_at_us = now_us + backoff_next(&e->ghost_backoff, &e->random);
+    }
 }
 
 /* A job may have gone back to the queue, and a claim of ours that was lost with the reply may have
@@ -119,6 +165,7 @@ static void hear_claim(engine *e, int64_t now_us, engine_lane *lane, const sente
 static void back_unseen(engine *e)
 {
     e->adopt_wanted = true;
+    e->adopt_at_us = 0;
     engine_wake(e);
 }
 
@@ -140,7 +187,7 @@ static void unsettle(engine *e, engine_lane *lane, uint32_t first_group, uint32_
 
     for (size_t i = 0; i < lane->job_count; i++) {
         lane->jobs[i]->group = i < half ? first_group : second_group;
-        engine_move(e, lane->jobs[i], JOB_FINISHED);
+        engine_finish_again(e, lane->jobs[i]);
     }
     for (size_t i = 0; i < waiting; i++) {
         list_link *link = list_pop(finished);
@@ -170,8 +217,8 @@ static void refuse_settle(engine *e, int64_t now_us, engine_lane *lane, const se
         unsettle(e, lane, e->groups - 1, e->groups);
         return;
     }
-    if (!again && only->refused_text[0] == '\0') {
-        (void)snprintf(only->refused_text, sizeof(only->refused_text), "%s", reply->error.message);
+    if (!again && only->own_type == NULL) {
+        engine_own_text(e, only, "SettleRefused", reply->error.message);
         only->outcome.status = PGQ_STATUS_EXCEPTION;
         engine_say(e, NOTE_SETTLE_REFUSED, -1, only->token.id, 0, &reply->error);
         unsettle(e, lane, only->group, only->group);
@@ -207,6 +254,7 @@ static void hear_settle(engine *e, int64_t now_us, engine_lane *lane, const sent
         return;
     }
     backoff_reset(&e->refusal_backoff);
+    e->settled_since |= lane->job_count > 0;
     for (size_t place = 0; place < lane->job_count; place++) {
         bool written = next < reply->place_count && reply->places[next] == place;
 
@@ -240,6 +288,22 @@ static void hear_release(engine *e, int64_t now_us, engine_lane *lane, const sen
     lane->job_count = 0;
 }
 
+/* It may still wait for a thread, or rest, and must not start. */
+static void tell_lost(engine *e, engine_job *job)
+{
+    engine_action *action;
+
+    if (job->place == PLACE_RESTING) {
+        engine_forget(e, job);
+        return;
+    }
+    action = engine_act(e, ACTION_TELL);
+    action->body = job->body;
+    action->why = WHY_LOST;
+    if (job->place == PLACE_POOL)
+        engine_revoke(e, job);
+}
+
 /* A beat that found the claim gone. Between its saying and its answer the job may have been
  * settled, or its record may serve another job: only a claim that still waits here can be lost. */
 static void hear_beat(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
@@ -247,7 +311,7 @@ static void hear_beat(engine *e, int64_t now_us, engine_lane *lane, const senten
     if (reply->refused) {
         engine_say(e, NOTE_STATEMENT_REFUSED, -1, 0, (int64_t)lane->beat_count, &reply->error);
         /* the next regular one would be too late */
-        e->beat_at_us = base_min_i64(e->beat_at_us, now_us + e->config.heartbeat_timeout_us / 8);
+        e->beat_at_us = base_min_i64(e->beat_at_us, now_us + e->silence_us / 8);
     }
     for (size_t i = 0; !reply->refused && i < reply->place_count; i++) {
         size_t place = reply->places[i];
@@ -260,8 +324,7 @@ static void hear_beat(engine *e, int64_t now_us, engine_lane *lane, const senten
         if (job->state == JOB_HANDED) {
             job->lost = true;
             engine_lost_claim(e, job);
-            engine_act(e, ACTION_TELL)->body = job->body;
-            engine_revoke(e, job); /* it may still wait for a thread, and must not start */
+            tell_lost(e, job);
         } else if (job->state == JOB_FINISHED || job->state == JOB_REFUSED ||
                    job->state == JOB_GIVEN) {
             settled_nothing(e, job);
@@ -275,12 +338,15 @@ static int64_t plan_look(engine *e, int64_t now_us, const sentence_reply *reply)
 {
     /* up to a tenth earlier, so that a fleet does not poll in step */
     int64_t wait_us = e->config.dequeue_timeout_us;
+    bool current = reply->next_stale_us != 0 && !e->hungry && e->requeues == e->probe_requeues;
 
     wait_us -= (int64_t)random_below(&e->random, (uint64_t)(wait_us / 10 + 1));
     /* a retry that was settled while the probe was under way is not in what it saw; what a silent
      * worker left behind is to be drained too */
-    e->queue_empty = !reply->queued && reply->next_stale_us != 0 && !e->hungry &&
-                     e->requeues == e->probe_requeues;
+    e->queue_empty = current && !reply->queued;
+    e->queue_due = !current || reply->due;
+    e->slot_wanted = e->limited && reply->due;
+    e->deferred = reply->deferred;
     if (reply->next_stale_us != CLOCK_NEVER)
         e->stale_look_at_us = base_min_i64(e->stale_look_at_us, now_us + reply->next_stale_us);
     if (reply->due || reply->next_stale_us == 0) {
@@ -293,6 +359,8 @@ static int64_t plan_look(engine *e, int64_t now_us, const sentence_reply *reply)
         e->look_again_us = 0;
         wait_us = base_min_i64(wait_us, reply->next_stale_us);
     }
+    if (e->listener != LISTENER_HEALTHY)
+        wait_us = base_min_i64(wait_us, e->deaf_poll_us);
     return base_min_i64(wait_us, reply->next_due_us);
 }
 
@@ -310,12 +378,57 @@ static void hear_probe(engine *e, int64_t now_us, engine_lane *lane, const sente
     e->poll_at_us = base_min_i64(e->poll_at_us, now_us + base_max_i64(wait_us, 1000));
 }
 
+static void hear_ping(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
+{
+    (void)now_us;
+    (void)lane;
+    if (reply->refused) /* its time is not up; what it should have brought will be missed */
+        engine_say(e, NOTE_STATEMENT_REFUSED, 0, 0, 0, &reply->error);
+}
+
+/* Once for each entrypoint and kind of difference. */
+static void hear_survey(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
+{
+    (void)now_us;
+    (void)lane;
+    if (reply->refused)
+        engine_say(e, NOTE_STATEMENT_REFUSED, 0, 0, 0, &reply->error);
+    for (size_t i = 0; !reply->refused && i < reply->survey_count; i++) {
+        const survey_row *row = &reply->survey[i];
+        uint32_t bit = 1u << row->kind;
+
+        if ((e->buckets[row->entrypoint].noted & bit) != 0)
+            continue;
+        e->buckets[row->entrypoint].noted |= bit;
+        engine_say(e, NOTE_LIMITS_DIFFER, -1, (int64_t)row->entrypoint + 1, (int64_t)row->kind,
+                   NULL);
+    }
+}
+
+/* The next one comes in the interval, up to a fifth sooner or later, as Python's. */
+static void hear_aggregate(engine *e, int64_t now_us, engine_lane *lane,
+                           const sentence_reply *reply)
+{
+    int64_t interval_us = e->config.aggregate_interval_us, fifth_us = interval_us / 5;
+    bool full = now_us - lane->flown_us >= FOLD_FULL_US;
+
+    e->settled_since = reply->refused || full;
+    if (reply->refused)
+        engine_say(e, NOTE_AGGREGATE_REFUSED, -1, 0, 0, &reply->error);
+    interval_us += (int64_t)random_below(&e->random, (uint64_t)(2 * fifth_us + 1)) - fifth_us;
+    if (full && !reply->refused)
+        interval_us = base_min_i64(interval_us, FOLD_AGAIN_US);
+    e->aggregate_at_us = now_us + interval_us;
+}
+
 static void (*const hearers[])(engine *e, int64_t now_us, engine_lane *lane,
                                const sentence_reply *reply) = {
-    [SENTENCE_CHECK] = hear_check, [SENTENCE_LISTEN] = hear_listen,
-    [SENTENCE_CLAIM] = hear_claim, [SENTENCE_SETTLE] = hear_settle,
-    [SENTENCE_BEAT] = hear_beat,   [SENTENCE_RELEASE] = hear_release,
-    [SENTENCE_PROBE] = hear_probe,
+    [SENTENCE_CHECK] = hear_check,         [SENTENCE_LISTEN] = hear_listen,
+    [SENTENCE_CLAIM] = hear_claim,         [SENTENCE_SETTLE] = hear_settle,
+    [SENTENCE_BEAT] = hear_beat,           [SENTENCE_RELEASE] = hear_release,
+    [SENTENCE_PROBE] = hear_probe,         [SENTENCE_ADOPT] = hear_adopt,
+    [SENTENCE_PING] = hear_ping,           [SENTENCE_SURVEY] = hear_survey,
+    [SENTENCE_AGGREGATE] = hear_aggregate,
 };
 
 void engine_reply(engine *e, int64_t now_us, int index, const sentence_reply *reply)

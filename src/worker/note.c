@@ -18,12 +18,23 @@ static const struct note_row {
     [NOTE_STATEMENT_REFUSED] = {"statement.refused", PGQ_LOG_WARNING, "jobs"},
     [NOTE_STOPPING] = {"worker.stopping", PGQ_LOG_INFO, "jobs"},
     [NOTE_DRAIN_TIMEOUT] = {"worker.drain_timeout", PGQ_LOG_ERROR, "jobs"},
+    [NOTE_LISTENER_FAILED] = {"listener.failed", PGQ_LOG_ERROR, "timeout_ms"},
+    [NOTE_LISTENER_RESTORED] = {"listener.restored", PGQ_LOG_INFO, NULL},
+    [NOTE_JOB_CANCELLED] = {"job.cancelled", PGQ_LOG_INFO, NULL},
+    [NOTE_JOB_TIMEOUT] = {"job.timeout", PGQ_LOG_WARNING, "timeout_ms"},
+    [NOTE_JOB_STUCK] = {"job.stuck", PGQ_LOG_ERROR, "stuck_threads"},
+    [NOTE_POOL_EXHAUSTED] = {"pool.exhausted", PGQ_LOG_CRITICAL, "stuck_threads"},
+    [NOTE_LIMITS_DIFFER] = {"limits.differ", PGQ_LOG_WARNING, NULL},
+    [NOTE_AGGREGATE_REFUSED] = {"aggregation.refused", PGQ_LOG_WARNING, NULL},
+    [NOTE_DEFERRED] = {"worker.left_deferred", PGQ_LOG_INFO, "jobs"},
 };
 
 void note_event(const note_log *log, pgq_log_level level, const char *event,
                 const pgq_log_field *fields, size_t count)
 {
-    if (log->sink != NULL && level >= log->level && log->level != PGQ_LOG_NONE)
+    int lowest = atomic_load_explicit(log->level, memory_order_relaxed);
+
+    if (log->sink != NULL && (int)level >= lowest && lowest != PGQ_LOG_NONE)
         log->sink(log->user, level, event, fields, count);
 }
 
@@ -45,4 +56,31 @@ void note_engine(const note_log *log, const engine_note *note)
             fields[count++] = (pgq_log_field){"sqlstate", note->error->sqlstate, 0};
     }
     note_event(log, row->level, row->event, fields, count);
+}
+
+void note_report(const note_log *log, const engine_report *report, const pgq_worker_counts *counts)
+{
+    const pgq_log_field fields[] = {
+        {"state", report->state, 0},
+        {"listener", report->listener, 0},
+        {"lanes_up", NULL, report->lanes_up},
+        {"lanes", NULL, report->lanes},
+        {"in_pool", NULL, (int64_t)report->waiting_or_running},
+        {"parked", NULL, (int64_t)report->parked},
+        {"finished", NULL, (int64_t)report->finished},
+        {"settling", NULL, (int64_t)report->settling},
+        {"refused", NULL, (int64_t)report->refused},
+        {"releasing", NULL, (int64_t)report->releasing},
+        {"stuck_threads", NULL, (int64_t)report->stragglers},
+        {"backlog", report->backlog ? "yes" : "no", 0},
+        {"claimed", NULL, (int64_t)counts->claimed},
+        {"successful", NULL, (int64_t)counts->successful},
+        {"failed", NULL, (int64_t)counts->failed},
+        {"retried", NULL, (int64_t)counts->retried},
+        {"cancelled", NULL, (int64_t)counts->cancelled},
+        {"lost", NULL, (int64_t)counts->lost},
+    };
+
+    if (log->sink != NULL)
+        log->sink(log->user, PGQ_LOG_INFO, "worker.state", fields, BASE_COUNT(fields));
 }

@@ -2,13 +2,18 @@
 #ifndef WORKER_NOTE_H
 #define WORKER_NOTE_H
 
+#include <stdatomic.h>
+
 #include "worker/engine.h"
 
 typedef struct note_log {
     pgq_log_sink sink; /* NULL: nothing is logged */
     void *user;
-    pgq_log_level level; /* the lowest that is passed on */
+    const atomic_int *level; /* the lowest that is passed on: a pgq_log_level, which may change */
 } note_log;
+
+/* What a report says, whatever the level. */
+void note_report(const note_log *log, const engine_report *report, const pgq_worker_counts *counts);
 
 void note_engine(const note_log *log, const engine_note *note);
 

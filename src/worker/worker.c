@@ -9,9 +9,13 @@
 #include "worker/drive.h"
 
 #include <errno.h>
+#include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+static const int64_t day_ms = 86400000;
 
 struct pgq_worker {
     target target;
@@ -21,10 +25,13 @@ struct pgq_worker {
     size_t entrypoint_count, entrypoint_capacity;
     uuid id;
     char id_text[UUID_TEXT_BYTES];
-    int stop_fd;    /* an eventfd: written once, never read */
-    drive *drive;   /* while it runs */
-    bool used;      /* pgq_worker_run was called */
-    bool abandoned; /* handlers still run, and may use the entrypoints */
+    engine_entrypoint *rules; /* one an entrypoint, while it runs */
+    int control_fd;           /* an eventfd: `asked` has changed */
+    atomic_int asked;         /* bits of drive_ask */
+    atomic_int log_level;     /* of the running worker; -1: as its options say */
+    drive *drive;             /* while it runs */
+    bool used;                /* pgq_worker_run was called */
+    bool abandoned;           /* handlers still run, and may use the entrypoints */
     pgq_worker_counts counts;
 };
 
@@ -39,8 +46,10 @@ pgq_code pgq_worker_new(const pgq_connect_options *options, pgq_worker **ret_wor
     w = calloc(1, sizeof(*w));
     if (w == NULL)
         return error_nomem(err);
-    w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (w->stop_fd < 0)
+    atomic_init(&w->asked, 0);
+    atomic_init(&w->log_level, -1);
+    w->control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (w->control_fd < 0)
         code = error_set(err, PGQ_E_IO, "no descriptor is left for the worker");
     else if (uuid_new(&w->id) != PGQ_OK)
         code = error_set(err, PGQ_E_IO, "the kernel has no random numbers");
@@ -67,13 +76,46 @@ pgq_worker *pgq_worker_free(pgq_worker *w)
         free(w->entrypoints[i].name);
     if (!w->abandoned)
         free(w->entrypoints);
-    if (w->stop_fd >= 0)
-        (void)close(w->stop_fd);
+    if (!w->abandoned)
+        free(w->rules);
+    if (w->control_fd >= 0)
+        (void)close(w->control_fd);
     (void)statements_free(w->statements);
     target_release(&w->target);
     names_release(&w->names);
     free(w);
     return NULL;
+}
+
+static pgq_code check_range(const char *what, int64_t value, int64_t min, int64_t max,
+                            pgq_error *err)
+{
+    if (value >= min && value <= max)
+        return PGQ_OK;
+    return error_set(err, PGQ_E_INVALID, "%s must be from %lld to %lld, is %lld", what,
+                     (long long)min, (long long)max, (long long)value);
+}
+
+static pgq_code check_rules(const char *name, const pgq_entrypoint_options *o, pgq_error *err)
+{
+    pgq_code code;
+
+    if (isnan(o->requests_per_second) || o->requests_per_second < 0)
+        code = error_set(err, PGQ_E_INVALID, "Rate must be greater or eq. to zero.");
+    else if (o->concurrency_limit < 0)
+        code = error_set(err, PGQ_E_INVALID, "Concurrency limit must be greater or eq. to zero.");
+    else
+        code = check_range("concurrency_limit", o->concurrency_limit, 0, PGQ_CONCURRENCY_LIMIT_MAX,
+                           err);
+    if (code == PGQ_OK && o->retry_timer_ms != 0)
+        code = check_range("retry_timer_ms", o->retry_timer_ms, 100, day_ms, err);
+    if (code == PGQ_OK)
+        code = check_range("timeout_ms", o->timeout_ms, 0, day_ms, err);
+    if (code == PGQ_OK)
+        code = check_range("timeout_grace_ms", o->timeout_grace_ms, 0, day_ms, err);
+    if (code != PGQ_OK)
+        error_where(err, "entrypoint %.100s", name);
+    return code;
 }
 
 static pgq_code check_entrypoint(const pgq_worker *w, const char *name, pgq_handler handler,
@@ -98,7 +140,7 @@ static pgq_code check_entrypoint(const pgq_worker *w, const char *name, pgq_hand
             return error_set(err, PGQ_E_INVALID, "%.200s already in registry, name must be unique.",
                              name);
     }
-    return PGQ_OK;
+    return check_rules(name, options, err);
 }
 
 pgq_code pgq_worker_entrypoint(pgq_worker *w, const char *name, pgq_handler handler, void *user,
@@ -132,15 +174,6 @@ pgq_code pgq_worker_entrypoint(pgq_worker *w, const char *name, pgq_handler hand
     return PGQ_OK;
 }
 
-static pgq_code check_range(const char *what, int64_t value, int64_t min, int64_t max,
-                            pgq_error *err)
-{
-    if (value >= min && value <= max)
-        return PGQ_OK;
-    return error_set(err, PGQ_E_INVALID, "%s must be from %lld to %lld, is %lld", what,
-                     (long long)min, (long long)max, (long long)value);
-}
-
 static int default_threads(void)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -148,11 +181,38 @@ static int default_threads(void)
     return (int)base_min_i64(base_max_i64(cores, 4), PGQ_THREADS_MAX);
 }
 
+static pgq_code check_run_options(const pgq_run_options *o, pgq_error *err)
+{
+    const struct {
+        const char *name;
+        int64_t value, min, max;
+    } ranges[] = {
+        {"mode", o->mode, PGQ_MODE_CONTINUOUS, PGQ_MODE_DRAIN_NOW},
+        {"batch_size", o->batch_size, 1, PGQ_BATCH_SIZE_MAX},
+        {"threads", o->threads, 1, PGQ_THREADS_MAX},
+        {"lanes", o->lanes, 1, PGQ_LANES_MAX},
+        {"dequeue_timeout_ms", o->dequeue_timeout_ms, 1, day_ms},
+        {"heartbeat_timeout_ms", o->heartbeat_timeout_ms, 100, day_ms},
+        {"drain_timeout_ms", o->drain_timeout_ms, 0, day_ms},
+        {"max_concurrent_tasks", o->max_concurrent_tasks, 0, PGQ_CONCURRENT_TASKS_MAX},
+        {"health_check_interval_ms", o->health_check_interval_ms, 10, day_ms},
+        {"health_check_timeout_ms", o->health_check_timeout_ms, 10, day_ms},
+        {"only_job", o->only_job, 0, INT64_MAX},
+    };
+    pgq_code code = PGQ_OK;
+
+    for (size_t i = 0; code == PGQ_OK && i < BASE_COUNT(ranges); i++)
+        code = check_range(ranges[i].name, ranges[i].value, ranges[i].min, ranges[i].max, err);
+    if (code == PGQ_OK && o->log_aggregation_interval_ms != 0)
+        code = check_range("log_aggregation_interval_ms", o->log_aggregation_interval_ms, 10,
+                           day_ms, err);
+    return code;
+}
+
 /* Reads and checks the caller's options into the engine's. */
 static pgq_code read_options(const pgq_run_options *given, pgq_run_options *own,
                              engine_config *config, pgq_error *err)
 {
-    const int64_t day_ms = 86400000;
     pgq_code code;
 
     *own = (pgq_run_options)PGQ_RUN_OPTIONS_INIT;
@@ -161,38 +221,61 @@ static pgq_code read_options(const pgq_run_options *given, pgq_run_options *own,
         return code;
     if (own->threads == 0)
         own->threads = default_threads();
-    if (own->mode != PGQ_MODE_CONTINUOUS && own->mode != PGQ_MODE_DRAIN)
-        return error_set(err, PGQ_E_INVALID, "mode is none of the choices: %d", (int)own->mode);
-    code = check_range("batch_size", own->batch_size, 1, PGQ_BATCH_SIZE_MAX, err);
-    if (code == PGQ_OK)
-        code = check_range("threads", own->threads, 1, PGQ_THREADS_MAX, err);
-    if (code == PGQ_OK)
-        code = check_range("lanes", own->lanes, 1, PGQ_LANES_MAX, err);
-    if (code == PGQ_OK)
-        code = check_range("dequeue_timeout_ms", own->dequeue_timeout_ms, 1, day_ms, err);
-    if (code == PGQ_OK)
-        code = check_range("heartbeat_timeout_ms", own->heartbeat_timeout_ms, 100, day_ms, err);
-    if (code == PGQ_OK)
-        code = check_range("drain_timeout_ms", own->drain_timeout_ms, 0, day_ms, err);
+    code = check_run_options(own, err);
     *config = (engine_config){
         .lanes = own->lanes,
         .threads = own->threads,
         .batch_size = own->batch_size,
-        .drain = own->mode == PGQ_MODE_DRAIN,
+        .drain = own->mode != PGQ_MODE_CONTINUOUS,
+        .drain_now = own->mode == PGQ_MODE_DRAIN_NOW,
+        .end_when_deaf = own->shutdown_on_listener_failure,
+        .only_job = own->only_job,
         .dequeue_timeout_us = own->dequeue_timeout_ms * 1000,
         .heartbeat_timeout_us = own->heartbeat_timeout_ms * 1000,
         .drain_timeout_us = own->drain_timeout_ms * 1000,
+        .probe_interval_us = own->health_check_interval_ms * 1000,
+        .probe_timeout_us = own->health_check_timeout_ms * 1000,
+        .aggregate_interval_us = own->log_aggregation_interval_ms * 1000,
+        .held_max = own->max_concurrent_tasks,
     };
     if (code == PGQ_OK && random_bytes(&config->seed, sizeof(config->seed)) != PGQ_OK)
         code = error_set(err, PGQ_E_IO, "the kernel has no random numbers");
     return code;
 }
 
+/* The rules of the entrypoints, as the engine needs them. */
+static pgq_code read_rules(pgq_worker *w, engine_config *config, pgq_error *err)
+{
+    free(w->rules);
+    w->rules = calloc(w->entrypoint_count, sizeof(*w->rules));
+    if (w->rules == NULL)
+        return error_nomem(err);
+    for (size_t i = 0; i < w->entrypoint_count; i++) {
+        const pgq_entrypoint_options *o = &w->entrypoints[i].options;
+
+        w->rules[i] = (engine_entrypoint){
+            .limit = o->serialized_dispatch ? 1 : o->concurrency_limit,
+            .rated = o->requests_per_second<PGQ_RATE_MAX, .rate = o->requests_per_second,
+                                            .silence_us = o->retry_timer_ms> 0
+                         ? o->retry_timer_ms * 1000
+                         : config->heartbeat_timeout_us,
+            .timeout_us = o->timeout_ms * 1000,
+            .grace_us = o->timeout_grace_ms * 1000,
+            .failure =
+                o->on_failure == PGQ_ON_FAILURE_HOLD ? PGQ_STATUS_FAILED : PGQ_STATUS_EXCEPTION,
+        };
+    }
+    config->entrypoints = w->rules;
+    config->entrypoint_count = w->entrypoint_count;
+    return PGQ_OK;
+}
+
 static void log_start(const pgq_worker *w, const pgq_run_options *options, const note_log *log)
 {
+    static const char *const modes[] = {"continuous", "drain", "drain-now"};
     const pgq_log_field fields[] = {
         {"worker", w->id_text, 0},
-        {"mode", options->mode == PGQ_MODE_DRAIN ? "drain" : "continuous", 0},
+        {"mode", modes[options->mode], 0},
         {"entrypoints", NULL, (int64_t)w->entrypoint_count},
         {"threads", NULL, options->threads},
         {"lanes", NULL, options->lanes},
@@ -214,6 +297,7 @@ static void log_end(const pgq_worker *w, const note_log *log)
         {"cancelled", NULL, (int64_t)c->cancelled},
         {"released", NULL, (int64_t)c->released},
         {"lost", NULL, (int64_t)c->lost},
+        {"timed_out", NULL, (int64_t)c->timed_out},
     };
 
     note_event(log, PGQ_LOG_INFO, "worker.stopped", fields, BASE_COUNT(fields));
@@ -229,7 +313,8 @@ pgq_code pgq_worker_run(pgq_worker *w, const pgq_run_options *options, pgq_error
         .entrypoints = w->entrypoints,
         .entrypoint_count = w->entrypoint_count,
         .worker = w->id,
-        .stop_fd = w->stop_fd,
+        .control_fd = w->control_fd,
+        .asked = &w->asked,
     };
     drive *d;
     pgq_code code;
@@ -242,9 +327,13 @@ pgq_code pgq_worker_run(pgq_worker *w, const pgq_run_options *options, pgq_error
         return PGQ_E_INVALID;
     }
     code = read_options(options, &own, &config.engine, err);
+    if (code == PGQ_OK)
+        code = read_rules(w, &config.engine, err);
     if (code != PGQ_OK)
         return code;
-    config.log = (note_log){own.log_sink, own.log_user, own.log_level};
+    if (atomic_load(&w->log_level) < 0)
+        atomic_store(&w->log_level, (int)own.log_level);
+    config.log = (note_log){own.log_sink, own.log_user, &w->log_level};
     code = drive_open(&config, &d, err);
     if (code != PGQ_OK)
         return code;
@@ -260,15 +349,50 @@ pgq_code pgq_worker_run(pgq_worker *w, const pgq_run_options *options, pgq_error
     return code;
 }
 
-void pgq_worker_stop(pgq_worker *w)
+/* Async-signal-safe. */
+static void ask(pgq_worker *w, drive_ask what)
 {
     uint64_t one = 1;
     int kept = errno; /* a signal handler leaves it as it was */
 
-    if (write(w->stop_fd, &one, sizeof(one)) < 0) {
+    atomic_fetch_or(&w->asked, (int)what);
+    if (write(w->control_fd, &one, sizeof(one)) < 0) {
         /* only when it is full, and then it is readable too */
     }
     errno = kept;
+}
+
+void pgq_worker_stop(pgq_worker *w)
+{
+    ask(w, DRIVE_STOP);
+}
+
+void pgq_worker_hurry(pgq_worker *w)
+{
+    ask(w, DRIVE_HURRY);
+}
+
+void pgq_worker_report(pgq_worker *w)
+{
+    ask(w, DRIVE_REPORT);
+}
+
+void pgq_worker_set_log_level(pgq_worker *w, pgq_log_level level)
+{
+    atomic_store(&w->log_level, (int)level);
+}
+
+pgq_code pgq_worker_set_id(pgq_worker *w, const char *id, pgq_error *err)
+{
+    uuid parsed;
+
+    if (w->used)
+        return error_set(err, PGQ_E_STATE, "a worker's id is set before it runs");
+    if (!base_given(id) || !uuid_parse(id, &parsed))
+        return error_set(err, PGQ_E_INVALID, "the worker's id is not a UUID of 36 characters");
+    w->id = parsed;
+    (void)uuid_format(&w->id, w->id_text);
+    return PGQ_OK;
 }
 
 const char *pgq_worker_id(const pgq_worker *w)

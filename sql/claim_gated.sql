@@ -1,0 +1,108 @@
+-- claim_gated: claims due jobs on the row lane as claim_row does, with limits over the fleet, rates and
+-- retry timers. The seats of a limited entrypoint are numbered from 0; a picked job of it occupies
+-- one of them (`slot`), and a unique index sees to it that no two occupy the same. Of a limited
+-- entrypoint the first rows in order are looked at, no more than there is room for; one that somebody
+-- has locked is not replaced by a later one, so that jobs start in their order. With $7 given also
+-- the jobs whose worker went silent, except those that this worker runs itself; they count in the
+-- limit already and keep their seat. Two claims that want the same seat: the second fails with 23505.
+-- Source: wire contract 4.3.
+-- $1 int4    jobs wanted
+-- $2 text[]  entrypoints
+-- $3 int4[]  for each, fresh jobs wanted at most
+-- $4 int4[]  for each, its limit; 0: none
+-- $5 int8[]  for each, after how many milliseconds without a heartbeat its jobs are stale
+-- $6 uuid    this worker
+-- $7 int8[]  ids of the jobs that this worker has; NULL: fresh jobs only
+-- > id int8, updated timestamptz, priority int4, attempts int4, entrypoint text, payload bytea,
+-- > headers jsonb    in the order (priority DESC, id)
+-- locks: the rows, SKIP LOCKED; waits for a claim under way that takes the same seat
+-- index: {queue}_ep_prio_id_idx, {queue}_picked_heartbeat_idx, {queue}_queue_manager_id_idx,
+--        {queue}_picked_slot_idx
+-- log: picked, one a job
+-- notify: none (the trigger is silent on UPDATE)
+WITH wanted AS MATERIALIZED (
+    SELECT w.entrypoint, w.most, w.seats, w.silence_ms * interval '1 millisecond' AS silence
+    FROM unnest($2::text[], $3::int4[], $4::int4[], $5::int8[])
+             AS w (entrypoint, most, seats, silence_ms)
+), picked AS MATERIALIZED (
+    SELECT q.entrypoint, count(*) AS held
+    FROM :queue AS q
+    WHERE q.queue_manager_id IS NOT NULL
+          AND q.entrypoint = ANY (ARRAY(SELECT entrypoint FROM wanted WHERE seats > 0))
+    GROUP BY q.entrypoint
+), gate AS MATERIALIZED (
+    SELECT w.entrypoint, w.seats, w.silence, coalesce(p.held, 0) AS held,
+           CASE WHEN w.seats > 0 THEN greatest(least(w.most, w.seats - coalesce(p.held, 0)), 0)
+                ELSE w.most END AS room
+    FROM wanted AS w LEFT JOIN picked AS p ON p.entrypoint = w.entrypoint
+), unlimited AS MATERIALIZED (
+    SELECT due.id, due.priority
+    FROM gate AS g
+    CROSS JOIN LATERAL (
+        SELECT q.id, q.priority
+        FROM :queue AS q
+        WHERE q.entrypoint = g.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
+        ORDER BY q.priority DESC, q.id
+        LIMIT g.room
+        FOR UPDATE SKIP LOCKED
+    ) AS due
+    WHERE g.seats = 0
+), first_ones AS MATERIALIZED (
+    SELECT due.id
+    FROM gate AS g
+    CROSS JOIN LATERAL (
+        SELECT q.id
+        FROM :queue AS q
+        WHERE q.entrypoint = g.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
+        ORDER BY q.priority DESC, q.id
+        LIMIT g.room
+    ) AS due
+    WHERE g.seats > 0
+), limited AS MATERIALIZED (
+    SELECT q.id, q.priority, q.entrypoint
+    FROM :queue AS q
+    WHERE q.id = ANY (ARRAY(SELECT id FROM first_ones)) AND q.status = 'queued'
+          AND q.execute_after <= now()
+    FOR UPDATE SKIP LOCKED
+), stale AS MATERIALIZED (
+    SELECT q.id, q.priority
+    FROM :queue AS q JOIN gate AS g ON g.entrypoint = q.entrypoint
+    WHERE $7::int8[] IS NOT NULL AND q.status = 'picked' AND q.heartbeat < now() - g.silence
+          AND q.heartbeat < now() - (SELECT min(silence) FROM gate) AND q.id <> ALL ($7)
+    ORDER BY q.priority DESC, q.id
+    LIMIT $1
+    FOR UPDATE OF q SKIP LOCKED
+), chosen AS MATERIALIZED (
+    SELECT c.id, c.seated,
+           row_number() OVER (PARTITION BY c.seated ORDER BY c.priority DESC, c.id) AS place
+    FROM (SELECT id, priority, NULL AS seated FROM unlimited
+          UNION ALL SELECT id, priority, entrypoint FROM limited
+          UNION ALL SELECT id, priority, NULL FROM stale
+          ORDER BY priority DESC, id
+          LIMIT $1) AS c
+), seat AS MATERIALIZED (
+    SELECT g.entrypoint, s.number,
+           row_number() OVER (PARTITION BY g.entrypoint ORDER BY s.number) AS place
+    FROM gate AS g CROSS JOIN LATERAL generate_series(0, g.held + g.room - 1) AS s (number)
+    WHERE g.seats > 0 AND g.room > 0
+          AND NOT EXISTS (SELECT FROM :queue AS q
+                          WHERE q.entrypoint = g.entrypoint AND q.status = 'picked'
+                                AND q.slot = s.number)
+), seated AS MATERIALIZED (
+    SELECT c.id, s.number
+    FROM chosen AS c LEFT JOIN seat AS s ON s.entrypoint = c.seated AND s.place = c.place
+    WHERE c.seated IS NULL OR s.number IS NOT NULL
+), claimed AS (
+    UPDATE :queue AS q
+    SET status = 'picked', queue_manager_id = $6, updated = now(), heartbeat = now(),
+        slot = CASE WHEN q.status = 'picked' THEN q.slot ELSE seated.number END
+    FROM seated
+    WHERE q.id = ANY (ARRAY(SELECT id FROM seated)) AND seated.id = q.id
+    RETURNING q.id, q.updated, q.priority, q.attempts, q.entrypoint, q.payload, q.headers
+), logged AS (
+    INSERT INTO :log (job_id, status, priority, entrypoint)
+    SELECT id, 'picked', priority, entrypoint FROM claimed ORDER BY priority DESC, id
+)
+SELECT id, updated, priority, attempts, entrypoint, payload, headers
+FROM claimed
+ORDER BY priority DESC, id

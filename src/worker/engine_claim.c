@@ -1,0 +1,254 @@
+/* How much to claim, of which entrypoints, and how to find again what a lost reply has hidden. */
+#include "worker/engine_internal.h"
+
+#include <assert.h>
+
+enum {
+    SOON_US = 50 * 1000,         /* no more is claimed than handlers begin in this time */
+    STALE_LOOK_US = 1000 * 1000, /* how often a busy worker looks for silent workers' jobs */
+    GHOST_US = 10 * 1000 * 1000, /* so long it is worth waiting for a lost connection's backend */
+    RATE_STEP_US = 20 * 1000     /* a bucket is worth a claim when it holds so much of its rate */
+};
+
+/* Jobs that claims under way may bring. */
+static size_t outstanding(const engine *e)
+{
+    size_t count = 0;
+
+    for (int i = 1; i < e->lane_count; i++) {
+        const engine_lane *lane = &e->lanes[i];
+
+        for (size_t k = lane->answered; lane->state == LANE_FLYING && k < lane->flight.count; k++) {
+            const sentence *s = &lane->flight.sentences[k];
+
+            if (s->kind == SENTENCE_CLAIM)
+                count += (size_t)s->of.claim.batch;
+            else if (s->kind == SENTENCE_ADOPT)
+                count += (size_t)s->of.adopt.batch;
+        }
+    }
+    return count;
+}
+
+static bool adopting(const engine *e)
+{
+    for (int i = 1; i < e->lane_count; i++) {
+        const engine_lane *lane = &e->lanes[i];
+
+        for (size_t k = lane->answered; lane->state == LANE_FLYING && k < lane->flight.count; k++) {
+            if (lane->flight.sentences[k].kind == SENTENCE_ADOPT)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Threads that are not lost to handlers that do not end. */
+static size_t threads(const engine *e)
+{
+    size_t all = (size_t)e->config.threads;
+
+    return e->stragglers < all ? all - e->stragglers : 0;
+}
+
+/* How many jobs the pool should have: one a thread, and what can start soon. */
+static size_t pool_target(const engine *e)
+{
+    int64_t most = 2 * (int64_t)e->config.batch_size, soon;
+
+    if (e->run_us_average == 0)
+        return threads(e);
+    soon = (int64_t)threads(e) * SOON_US / base_max_i64(1, e->run_us_average);
+    return threads(e) + (size_t)base_min_i64(soon, most);
+}
+
+size_t engine_collect_known(engine *e, int64_t *known)
+{
+    size_t count = 0;
+
+    for (int state = JOB_HANDED; state < JOB_STATES; state++) {
+        for (list_link *link = e->jobs[state].first; link != NULL; link = link->next)
+            known[count++] = LIST_ENTRY(link, engine_job, link)->token.id;
+    }
+    return count;
+}
+
+bool engine_anything_uncertain(const engine *e)
+{
+    for (int state = JOB_FINISHED; state < JOB_STATES; state++) {
+        for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
+            if (state != JOB_REFUSED && LIST_ENTRY(link, engine_job, link)->uncertain)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* ---- adopting ---- */
+
+void engine_add_ghost(engine *e, int64_t now_us, int64_t backend)
+{
+    backoff_reset(&e->ghost_backoff);
+    if (backend == 0)
+        return;
+    if (e->ghost_count == ENGINE_GHOSTS) /* the oldest is the likeliest to be gone */
+        memmove(&e->ghosts[0], &e->ghosts[1], sizeof(e->ghosts[0]) * --e->ghost_count);
+    e->ghosts[e->ghost_count++] = (engine_ghost){backend, now_us + GHOST_US};
+}
+
+/* Takes what is picked for us and not known to us. No claim may be under way whose reply would make
+ * some of it known. Nor may a job be uncertain: its retry may have been carried out, and the claim
+ * whose reply was lost may have picked it again. */
+void engine_add_adopt(engine *e, int64_t now_us, engine_lane *lane)
+{
+    size_t free_records = e->jobs[JOB_FREE].count;
+    sentence *s;
+
+    if (now_us < e->adopt_at_us || now_us < e->claim_not_before_us || free_records == 0 ||
+        outstanding(e) > 0 || engine_anything_uncertain(e))
+        return;
+    s = engine_add_sentence(lane, SENTENCE_ADOPT);
+    s->of.adopt.batch = (int32_t)base_min_i64(e->config.batch_size, (int64_t)free_records);
+    s->of.adopt.only = e->config.only_job;
+    s->of.adopt.known = lane->known;
+    s->of.adopt.known_count = engine_collect_known(e, lane->known);
+    s->of.adopt.ghosts = lane->ghosts;
+    s->of.adopt.ghost_count = e->ghost_count;
+    for (size_t i = 0; i < e->ghost_count; i++)
+        lane->ghosts[i] = e->ghosts[i].backend;
+    e->adopt_wanted = false;
+}
+
+/* ---- rates ---- */
+
+static double bucket_size(const engine_entrypoint *entry)
+{
+    return entry->rate / 10 > 1 ? entry->rate / 10 : 1;
+}
+
+/* What may be started of an entrypoint now; at most `most`. */
+static int32_t allowance(engine *e, int64_t now_us, size_t index, int32_t most)
+{
+    const engine_entrypoint *entry = &e->config.entrypoints[index];
+    engine_bucket *bucket = &e->buckets[index];
+    double size = bucket_size(entry);
+
+    if (!entry->rated)
+        return most;
+    if (bucket->filled_us == 0)
+        bucket->tokens = entry->rate > 0 ? size : 0;
+    else
+        bucket->tokens += entry->rate * (double)(now_us - bucket->filled_us) / 1e6;
+    bucket->filled_us = base_max_i64(1, now_us);
+    if (bucket->tokens > size)
+        bucket->tokens = size;
+    return bucket->tokens < (double)most ? (int32_t)bucket->tokens : most;
+}
+
+/* Looks again when an empty bucket is worth a claim. */
+static void await_rate(engine *e, int64_t now_us, size_t index)
+{
+    const engine_entrypoint *entry = &e->config.entrypoints[index];
+    double wanted = entry->rate * RATE_STEP_US / 1e6, wait_us;
+
+    if (!entry->rated || entry->rate <= 0)
+        return;
+    wanted = wanted > 1 ? wanted : 1;
+    wait_us = (wanted - e->buckets[index].tokens) / entry->rate * 1e6 + 1;
+    if (wait_us < 1e15)
+        e->rate_at_us = base_min_i64(e->rate_at_us, now_us + base_max_i64(1000, (int64_t)wait_us));
+}
+
+static void make_shares(engine *e, int64_t now_us, engine_lane *lane, sentence *s)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < e->config.entrypoint_count; i++) {
+        int32_t most = allowance(e, now_us, i, s->of.claim.batch);
+
+        if (most <= 0) {
+            await_rate(e, now_us, i);
+            continue;
+        }
+        lane->shares[count++] = (claim_share){(uint32_t)i, most};
+        if (e->config.entrypoints[i].rated)
+            e->buckets[i].tokens -= most;
+    }
+    s->of.claim.shares = lane->shares;
+    s->of.claim.share_count = count;
+}
+
+void engine_refund(engine *e, engine_lane *lane, const sentence_reply *reply, int64_t now_us)
+{
+    const sentence *s = &lane->flight.sentences[lane->answered - 1];
+
+    for (size_t i = 0; s->of.claim.shares != NULL && i < s->of.claim.share_count; i++) {
+        const claim_share *share = &s->of.claim.shares[i];
+        int32_t came = 0;
+
+        if (!e->config.entrypoints[share->entrypoint].rated)
+            continue;
+        for (size_t row = 0; !reply->refused && row < reply->row_count; row++)
+            came += reply->rows[row].entrypoint == share->entrypoint;
+        e->buckets[share->entrypoint].tokens += share->most - came;
+        if (came >= share->most && came < s->of.claim.batch)
+            await_rate(e, now_us, share->entrypoint);
+    }
+}
+
+/* ---- claiming ---- */
+
+static size_t room_to_claim(const engine *e, size_t under_way)
+{
+    size_t target = pool_target(e), batch = (size_t)e->config.batch_size;
+    size_t busy = e->jobs[JOB_HANDED].count - e->away, have = busy + under_way;
+    size_t room = have < target ? target - have : 0, free_records = e->jobs[JOB_FREE].count;
+    size_t held_max = (size_t)e->config.held_max, held = engine_held(e) + under_way;
+
+    if (room > batch)
+        room = batch;
+    if (room + under_way > free_records)
+        room = free_records > under_way ? free_records - under_way : 0;
+    if (held_max > 0 && held + room > held_max)
+        room = held_max > held ? held_max - held : 0;
+    if (room < batch && room < target / 2 && busy >= threads(e))
+        return 0; /* a small claim is only worth it when a thread would be idle */
+    return room;
+}
+
+void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
+{
+    size_t under_way = outstanding(e), room;
+    bool look_for_stale = now_us >= e->stale_look_at_us;
+    sentence *s;
+
+    if (e->state != ENGINE_RUNNING || adopting(e))
+        return;
+    if (e->adopt_wanted && now_us >= e->adopt_at_us) {
+        engine_add_adopt(e, now_us, lane);
+        return; /* no claim begins before it is done */
+    }
+    if (!e->hungry || now_us < e->claim_not_before_us || e->config.only_job != 0)
+        return;
+    if (under_way > 0 && !e->backlog)
+        return; /* one lane asks; the others join when it comes back full */
+    room = room_to_claim(e, under_way);
+    if (room == 0)
+        return;
+    s = engine_add_sentence(lane, SENTENCE_CLAIM);
+    s->of.claim.batch = (int32_t)room;
+    if (e->gated)
+        make_shares(e, now_us, lane, s);
+    if (e->gated && s->of.claim.share_count == 0) {
+        lane->flight.count--; /* all rates are used up; rate_at_us says when to look again */
+        e->hungry = false;
+        e->probe_wanted = true;
+        return;
+    }
+    if (look_for_stale) {
+        s->of.claim.known = lane->known;
+        s->of.claim.known_count = engine_collect_known(e, lane->known);
+        e->stale_look_at_us = now_us + base_min_i64(STALE_LOOK_US, e->silence_us);
+    }
+    lane->wakes_seen = e->wakes;
+}
