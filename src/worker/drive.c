@@ -40,6 +40,7 @@ struct drive {
     engine *engine;
     pool *pool;
     speaker speaker;
+    event event; /* scratch */
     speaker_entrypoint *speaker_entrypoints;
     drive_lane lanes[ENGINE_LANES_MAX];
     int lane_count;
@@ -194,18 +195,41 @@ static void take_reply(drive_lane *lane, pg_reply *reply)
     }
 }
 
+/* Tells the engine what the notifications of the channel say. Those of one kind that arrive
+ * together are one; any of them shows that the listener is heard. */
 static void take_notifications(drive_lane *lane)
 {
+    drive *d = lane->drive;
     const char *channel, *payload;
-    bool work = false;
+    bool heard = false, work = false, freed = false;
+    int64_t now_us;
 
     while (pg_conn_notification(lane->conn, &channel, &payload)) {
-        if (base_streq(channel, lane->drive->config.names->channel) &&
-            event_read(payload) == EVENT_WORK)
+        if (!base_streq(channel, d->config.names->channel))
+            continue;
+        heard = true;
+        switch (event_read(payload, &d->event)) {
+        case EVENT_WORK:
             work = true;
+            break;
+        case EVENT_FREED:
+            freed = true;
+            break;
+        case EVENT_CANCELLED:
+            engine_cancelled(d->engine, clock_monotonic_us(), d->event.ids, d->event.id_count);
+            break;
+        case EVENT_HEALTH:
+        case EVENT_NOTHING:
+            break;
+        }
     }
+    now_us = clock_monotonic_us();
+    if (heard)
+        engine_heard(d->engine, now_us);
     if (work)
-        engine_notified(lane->drive->engine, clock_monotonic_us());
+        engine_notified(d->engine, now_us);
+    else if (freed)
+        engine_freed(d->engine, now_us);
 }
 
 /* Takes everything that a connection has for us, and watches it again. */

@@ -233,10 +233,13 @@ void engine_say(engine *e, engine_note_kind kind, int lane, int64_t job_id, int6
                 const pgq_error *error)
 {
     engine_action *action = engine_act(e, ACTION_NOTE);
+    pgq_error *kept = &e->note_errors[e->note_error_count % BASE_COUNT(e->note_errors)];
 
-    if (error != NULL)
-        e->note_error = *error;
-    action->note = (engine_note){kind, lane, job_id, number, error != NULL ? &e->note_error : NULL};
+    if (error != NULL) {
+        *kept = *error;
+        e->note_error_count++;
+    }
+    action->note = (engine_note){kind, lane, job_id, number, error != NULL ? kept : NULL};
 }
 
 void engine_forget(engine *e, engine_job *job)

@@ -111,8 +111,9 @@ struct engine {
     engine_config config;
     random_state random;
     engine_state state;
-    pgq_error error;      /* with which the run will end */
-    pgq_error note_error; /* of the latest notes */
+    pgq_error error;          /* with which the run will end */
+    pgq_error note_errors[4]; /* of the latest notes: one event makes no more of them */
+    unsigned note_error_count;
     pgq_worker_counts counts;
 
     engine_job *records; /* `capacity` of them */

@@ -48,7 +48,7 @@ static void hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sent
         e->beat_at_us = now_us + e->silence_us / 2;
         e->survey_at_us = now_us;
         if (e->config.aggregate_interval_us > 0)
-            e->aggregate_at_us = now_us;
+            e->aggregate_at_us = now_us + e->config.aggregate_interval_us;
         e->adopt_wanted = e->config.only_job != 0;
         engine_say(e, NOTE_LISTENING, 0, 0, 0, NULL);
     }
