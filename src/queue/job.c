@@ -14,7 +14,7 @@ job_batch *job_batch_new(pg_result *result, size_t count)
     for (size_t i = 0; i < count; i++) {
         batch->jobs[i].batch = batch;
         atomic_init(&batch->jobs[i].start, JOB_WAITING);
-        atomic_init(&batch->jobs[i].cancelled, false);
+        atomic_init(&batch->jobs[i].why, WHY_NOT);
     }
     return batch;
 }
@@ -75,7 +75,7 @@ int32_t pgq_job_attempts(const pgq_job *job)
 
 bool pgq_job_cancelled(const pgq_job *job)
 {
-    return atomic_load_explicit(&job->cancelled, memory_order_relaxed);
+    return atomic_load_explicit(&job->why, memory_order_relaxed) != WHY_NOT;
 }
 
 void *pgq_job_user(const pgq_job *job)

@@ -7,14 +7,23 @@
 
 #include <stdatomic.h>
 
-#include <pgqueuer/job.h>
+#include <pgqueuer/executor.h>
 
 #include "pg/result.h"
+#include "queue/sentence.h"
 
 /* Start and revocation of a job meet in one word: whoever moves it out of JOB_WAITING has it. */
 typedef enum job_start { JOB_WAITING, JOB_STARTED, JOB_REVOKED } job_start;
 
 typedef struct job_batch job_batch;
+
+/* Where a job is whose handler may end after it has returned; the pool's lock guards it. */
+typedef enum job_later {
+    LATER_NOT,     /* its handler runs, or has not begun */
+    LATER_EARLY,   /* pgq_job_finish came before the handler returned */
+    LATER_PARKED,  /* the handler has returned pgq_later */
+    LATER_FINISHED /* its outcome was posted */
+} job_later;
 
 struct pgq_job {
     job_batch *batch;
@@ -29,9 +38,29 @@ struct pgq_job {
     int64_t claimed_us; /* monotonic, before the claim was sent */
     int64_t heard_us;   /* when its reply was heard: beats that were sent earlier lack the job */
     atomic_int start;   /* job_start */
-    atomic_bool cancelled;
-    void *engine_job; /* the engine's record of it */
-    void *text;       /* of its outcome; owned */
+    atomic_int why;     /* job_why: whether and why its handler should end early */
+    void *engine_job;   /* the engine's record of it */
+    void *text;         /* of its outcome; owned */
+
+    /* its run; set by whoever hands it to the pool */
+    pgq_executor *executor;
+    void *pool;
+    int64_t timeout_ms; /* 0: none; otherwise the pool says when the handler begins */
+
+    /* the pool's */
+    job_later later;
+    pgq_outcome early; /* LATER_EARLY: what it is to end with */
+    int64_t began_us;
+    bool tellable, told; /* its executor runs it, and was told to end; guarded by the pool */
+    pgq_cancel_callback on_cancel;
+    void *on_cancel_user;
+
+    /* of runs in the process, one after the other: the backoff executor's */
+    int32_t failures;
+    int64_t first_began_us;
+
+    /* the driver's: the engine has given it up; its thread is free */
+    bool abandoned, parked;
 };
 
 struct job_batch {

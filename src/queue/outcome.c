@@ -63,6 +63,31 @@ pgq_outcome pgq_cancelled(void)
     return (pgq_outcome){.kind = OUTCOME_CANCELLED};
 }
 
+pgq_outcome pgq_later(void)
+{
+    return (pgq_outcome){.kind = OUTCOME_LATER};
+}
+
+const char *outcome_reason(const pgq_outcome *outcome)
+{
+    const outcome_text *text = outcome->text;
+
+    if (text == NULL)
+        return "";
+    if (text->message != NULL && text->message[0] != '\0')
+        return text->message;
+    return text->type != NULL ? text->type : "";
+}
+
+pgq_outcome outcome_retry(const pgq_outcome *failure, int64_t delay_ms, bool in_process)
+{
+    return (pgq_outcome){
+        .kind = in_process ? OUTCOME_AGAIN : OUTCOME_RETRY,
+        .delay_ms = base_min_i64(base_max_i64(delay_ms, 0), PGQ_DELAY_MS_MAX),
+        .text = failure->text,
+    };
+}
+
 void pgq_outcome_discard(pgq_outcome *outcome)
 {
     free(outcome->text);

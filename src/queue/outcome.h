@@ -12,13 +12,24 @@ typedef enum outcome_kind {
     OUTCOME_FAIL = 2,
     OUTCOME_RETRY = 3,
     OUTCOME_CANCELLED = 4,
-    OUTCOME_UNSTARTED = 5 /* the driver's own: the job was not run, give it back */
+    OUTCOME_LATER = 5, /* the handler has returned, the job goes on */
+    /* the library's own */
+    OUTCOME_UNSTARTED = 16, /* the job was not run, give it back */
+    OUTCOME_AGAIN = 17,     /* run it again in this process when `delay_ms` has passed */
+    OUTCOME_STARTED = 18    /* its handler begins */
 } outcome_kind;
 
 typedef struct outcome_text {
     const char *type;    /* NULL: none given */
     const char *message; /* NULL: none given; cut at PGQ_OUTCOME_TEXT_BYTES_MAX */
 } outcome_text;
+
+/* What the failure says: its message, or its type, or "". Valid as long as the outcome. */
+const char *outcome_reason(const pgq_outcome *outcome);
+
+/* A failure that is to be retried: by the database or, with `in_process`, by this worker. Takes
+ * over the text of `failure`. */
+pgq_outcome outcome_retry(const pgq_outcome *failure, int64_t delay_ms, bool in_process);
 
 /* What the log row needs to know beside the text. */
 typedef struct traceback_context {

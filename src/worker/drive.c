@@ -289,6 +289,17 @@ static void push_starts(drive *d)
     d->start_count = 0;
 }
 
+static void start_job(drive *d, const engine_action *action)
+{
+    const engine_config *config = &d->config.engine;
+    pgq_job *job = action->body;
+
+    job->engine_job = action->job;
+    job->executor = d->config.entrypoints[job->entrypoint_index].executor;
+    job->timeout_ms = config->entrypoints[job->entrypoint_index].timeout_us / 1000;
+    d->starts[d->start_count++] = job;
+}
+
 static void revoke_job(drive *d, pgq_job *job)
 {
     push_starts(d);
@@ -322,16 +333,17 @@ static void act(drive *d, const engine_action *action)
         fly(lane, action->flight);
         break;
     case ACTION_START:
-        job->engine_job = action->job;
-        d->starts[d->start_count++] = job;
+        start_job(d, action);
         break;
     case ACTION_REVOKE:
         revoke_job(d, job);
         break;
     case ACTION_TELL:
-        atomic_store_explicit(&job->cancelled, true, memory_order_relaxed);
+        push_starts(d);
+        pool_tell(d->pool, job, action->why);
         break;
     case ACTION_ABANDON:
+        job->abandoned = true;
         break;
     case ACTION_FORGET:
         job_free(job);
@@ -395,19 +407,26 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- jobs ---- */
 
-static pgq_outcome run_job(void *user, pgq_job *job)
+/* Whether the claim cannot have been lost by time alone: a process that was stopped, or that could
+ * not beat, may have lost it meanwhile. */
+static bool proven(const drive *d, const pgq_job *job)
 {
-    drive *d = user;
-    const entrypoint *e = &d->config.entrypoints[job->entrypoint_index];
     int64_t beaten_us = atomic_load(&d->beaten_us);
     int64_t proven_us = beaten_us > job->heard_us ? beaten_us : job->claimed_us;
 
-    /* a process that was stopped, or that could not beat, may have lost its claims meanwhile */
-    if (clock_monotonic_us() >= proven_us + d->config.engine.heartbeat_timeout_us)
+    return clock_monotonic_us() <
+           proven_us + d->config.engine.entrypoints[job->entrypoint_index].silence_us;
+}
+
+static pgq_outcome run_job(void *user, pgq_job *job)
+{
+    drive *d = user;
+
+    if (!proven(d, job))
         return (pgq_outcome){.kind = OUTCOME_UNSTARTED};
     if (job->defect != NULL)
         return pgq_fail("InvalidHeaders", job->defect);
-    return e->handler(job, e->user);
+    return job->executor->operations->execute(job->executor, job);
 }
 
 static pgq_status status_of(const drive *d, const pgq_job *job, uint32_t kind)
@@ -421,8 +440,7 @@ static pgq_status status_of(const drive *d, const pgq_job *job, uint32_t kind)
         return PGQ_STATUS_QUEUED;
     case OUTCOME_CANCELLED:
         return PGQ_STATUS_CANCELED;
-    case OUTCOME_FAIL:
-    case OUTCOME_UNSTARTED:
+    default:
         break;
     }
     /* also a value that none of the functions made */
@@ -465,7 +483,23 @@ static void on_control(uv_poll_t *handle, int status, int events)
     carry_out(d);
 }
 
-static void take_outcome(drive *d, int64_t now_us, const pool_outcome *done)
+/* A job that the engine has given up has left its thread, or has ended at last. */
+static void take_abandoned(drive *d, int64_t now_us, pool_outcome *done)
+{
+    pgq_job *job = done->job;
+
+    if (done->outcome.kind == OUTCOME_STARTED)
+        return;
+    if (!job->parked)
+        engine_straggler_ended(d->engine, now_us);
+    job->parked = true;
+    if (done->outcome.kind == OUTCOME_LATER)
+        return;
+    pgq_outcome_discard(&done->outcome);
+    job_free(job);
+}
+
+static void take_end(drive *d, int64_t now_us, const pool_outcome *done)
 {
     pgq_job *job = done->job;
     engine_outcome outcome = {
@@ -475,11 +509,40 @@ static void take_outcome(drive *d, int64_t now_us, const pool_outcome *done)
         .run_us = done->run_us,
     };
 
+    free(job->text); /* of a run before */
     job->text = done->outcome.text;
-    if (done->outcome.kind == OUTCOME_UNSTARTED)
+    engine_outcome_of(d->engine, now_us, job->engine_job, &outcome);
+}
+
+static void take_outcome(drive *d, int64_t now_us, pool_outcome *done)
+{
+    pgq_job *job = done->job;
+
+    if (job->abandoned) {
+        take_abandoned(d, now_us, done);
+        return;
+    }
+    switch (done->outcome.kind) {
+    case OUTCOME_STARTED:
+        engine_started(d->engine, now_us, job->engine_job);
+        break;
+    case OUTCOME_LATER:
+        job->parked = true;
+        engine_parked(d->engine, now_us, job->engine_job);
+        break;
+    case OUTCOME_AGAIN:
+        free(job->text);
+        job->text = done->outcome.text;
+        job->parked = false;
+        engine_resting(d->engine, now_us, job->engine_job, done->outcome.delay_ms * 1000);
+        break;
+    case OUTCOME_UNSTARTED:
         engine_revoked(d->engine, now_us, job->engine_job);
-    else
-        engine_outcome_of(d->engine, now_us, job->engine_job, &outcome);
+        break;
+    default:
+        take_end(d, now_us, done);
+        break;
+    }
 }
 
 static void on_wake(uv_async_t *async)
@@ -596,7 +659,8 @@ static void close_handle(uv_handle_t *handle, void *unused)
 
 bool drive_handlers_run(const drive *d)
 {
-    return d->engine != NULL && d->finished && engine_running(d->engine) > 0;
+    return d->engine != NULL && d->finished &&
+           (engine_running(d->engine) > 0 || engine_stragglers(d->engine) > 0);
 }
 
 drive *drive_close(drive *d)

@@ -5,6 +5,7 @@
 #ifndef WORKER_DRIVE_H
 #define WORKER_DRIVE_H
 
+#include "executor/executor.h"
 #include "pg/conn.h"
 #include "queue/speak.h"
 #include "worker/engine.h"
@@ -12,9 +13,9 @@
 
 typedef struct entrypoint {
     char *name; /* owned */
-    pgq_handler handler;
     void *user;
-    pgq_entrypoint_options options;
+    pgq_entrypoint_options options; /* without the executor's configuration */
+    pgq_executor *executor;         /* owned */
 } entrypoint;
 
 /* What a drive borrows for its life. */

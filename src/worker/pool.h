@@ -1,8 +1,8 @@
-/* The handler threads. The I/O thread hands jobs over by chunks and takes outcomes by chunks.
+/* The handler threads. The I/O thread hands jobs over by chunks and takes messages by chunks.
  *
- * The I/O thread calls pool_start, pool_push, pool_take and pool_free; the pool's threads call the
- * handlers. No lock is held while a handler runs. A job is started only by the thread that moves
- * its `start` word from JOB_WAITING to JOB_STARTED. */
+ * The I/O thread calls the functions of this header; the pool's threads call the handlers, and
+ * pgq_job_finish may come from any thread. No lock is held while a handler runs. A job is started
+ * only by the thread that moves its `start` word from JOB_WAITING to JOB_STARTED. */
 #ifndef WORKER_POOL_H
 #define WORKER_POOL_H
 
@@ -15,14 +15,16 @@ typedef struct pool pool;
 /* What runs a job: finds the handler and calls it. Called by the pool's threads. */
 typedef pgq_outcome (*pool_run)(void *user, pgq_job *job);
 
-/* Called by a pool thread when outcomes wait and none did before. It holds the pool's lock, so it
+/* Called by another thread when messages wait and none did before. It holds the pool's lock, so it
  * must neither block nor call the pool. */
 typedef void (*pool_wake)(void *user);
 
+/* What the pool says of a job, in the order in which it happened: for a job with a timeout
+ * OUTCOME_STARTED; OUTCOME_LATER if it goes on without its thread; its outcome. */
 typedef struct pool_outcome {
     pgq_job *job;
     pgq_outcome outcome;
-    int64_t run_us;
+    int64_t run_us; /* for how long it occupied a thread; 0: not known */
 } pool_outcome;
 
 /* `capacity`: the most jobs that are in the pool at once, waiting, running or with an outcome.
@@ -30,13 +32,17 @@ typedef struct pool_outcome {
 pgq_code pool_new(int threads, size_t capacity, pool_run run, pool_wake wake, void *user,
                   pool **ret_pool);
 
-/* Hands jobs over, in their order. */
+/* Hands jobs over, in their order; a job may be handed over again after OUTCOME_AGAIN. */
 void pool_push(pool *p, pgq_job *const *jobs, size_t count);
 
 /* Takes a job back that no thread has started; false: one has. */
 bool pool_revoke(pool *p, pgq_job *job);
 
-/* Moves outcomes that wait to `outcomes`, at most `max`; how many. */
+/* Has the handler of a job end early: from now on pgq_job_cancelled says so, and its callback and
+ * its executor are told, once, unless the handler has ended. The first reason stays. */
+void pool_tell(pool *p, pgq_job *job, job_why why);
+
+/* Moves messages that wait to `outcomes`, at most `max`; how many. */
 size_t pool_take(pool *p, pool_outcome *outcomes, size_t max);
 
 /* Ends the threads and frees the pool. With `abandon` it does not wait for handlers that still

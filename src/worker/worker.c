@@ -72,8 +72,10 @@ pgq_worker *pgq_worker_free(pgq_worker *w)
 {
     if (w == NULL)
         return NULL;
-    for (size_t i = 0; !w->abandoned && i < w->entrypoint_count; i++)
+    for (size_t i = 0; !w->abandoned && i < w->entrypoint_count; i++) {
+        (void)executor_free(w->entrypoints[i].executor);
         free(w->entrypoints[i].name);
+    }
     if (!w->abandoned)
         free(w->entrypoints);
     if (!w->abandoned)
@@ -143,34 +145,55 @@ static pgq_code check_entrypoint(const pgq_worker *w, const char *name, pgq_hand
     return check_rules(name, options, err);
 }
 
+static pgq_code make_room(pgq_worker *w, pgq_error *err)
+{
+    size_t capacity = w->entrypoint_capacity > 0 ? w->entrypoint_capacity * 2 : 8;
+    entrypoint *grown;
+
+    if (w->entrypoint_count >= PGQ_ENTRYPOINTS_MAX)
+        return error_set(err, PGQ_E_LIMIT, "a worker has at most %d entrypoints",
+                         PGQ_ENTRYPOINTS_MAX);
+    if (w->entrypoint_count < w->entrypoint_capacity)
+        return PGQ_OK;
+    grown = realloc(w->entrypoints, capacity * sizeof(*grown));
+    if (grown == NULL)
+        return error_nomem(err);
+    w->entrypoints = grown;
+    w->entrypoint_capacity = capacity;
+    return PGQ_OK;
+}
+
 pgq_code pgq_worker_entrypoint(pgq_worker *w, const char *name, pgq_handler handler, void *user,
                                const pgq_entrypoint_options *options, pgq_error *err)
 {
     pgq_entrypoint_options own = PGQ_ENTRYPOINT_OPTIONS_INIT;
+    entrypoint made = {.user = user};
+    pgq_executor_parameters parameters = {
+        .struct_size = sizeof(parameters), .worker = w, .handler = handler, .user = user};
     pgq_code code = base_copy_options(&own, sizeof(own), options, "pgq_entrypoint_options", err);
-    char *copy;
 
     if (code == PGQ_OK && w->used)
         code = error_set(err, PGQ_E_STATE, "entrypoints are registered before the worker runs");
     if (code == PGQ_OK)
         code = check_entrypoint(w, name, handler, &own, err);
+    if (code == PGQ_OK)
+        code = make_room(w, err);
+    if (code == PGQ_OK && base_strdup(name, &made.name) != PGQ_OK)
+        code = error_nomem(err);
     if (code != PGQ_OK)
         return code;
-    if (w->entrypoint_count >= PGQ_ENTRYPOINTS_MAX)
-        return error_set(err, PGQ_E_LIMIT, "a worker has at most %d entrypoints",
-                         PGQ_ENTRYPOINTS_MAX);
-    if (w->entrypoint_count == w->entrypoint_capacity) {
-        size_t capacity = w->entrypoint_capacity > 0 ? w->entrypoint_capacity * 2 : 8;
-        entrypoint *grown = realloc(w->entrypoints, capacity * sizeof(*grown));
-
-        if (grown == NULL)
-            return error_nomem(err);
-        w->entrypoints = grown;
-        w->entrypoint_capacity = capacity;
+    parameters.entrypoint = made.name;
+    parameters.config = own.executor_config;
+    code = executor_make(&parameters, own.executor_factory, &made.executor, err);
+    if (code != PGQ_OK) {
+        if (err != NULL && err->where[0] == '\0')
+            error_where(err, "entrypoint %.100s", name);
+        free(made.name);
+        return code;
     }
-    if (base_strdup(name, &copy) != PGQ_OK)
-        return error_nomem(err);
-    w->entrypoints[w->entrypoint_count++] = (entrypoint){copy, handler, user, own};
+    own.executor_config = NULL; /* the caller's, and the factory has copied it */
+    made.options = own;
+    w->entrypoints[w->entrypoint_count++] = made;
     return PGQ_OK;
 }
 
