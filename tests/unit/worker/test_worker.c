@@ -1,5 +1,8 @@
 /* The worker's public face: registration, options, and one run of each outcome. */
 #include "unit.h"
+
+#include <math.h>
+#include <stddef.h>
 #include "server.h"
 
 #include <arpa/inet.h>
@@ -158,6 +161,31 @@ static void set_mode(pgq_run_options *options, int64_t value)
     options->mode = (pgq_run_mode)value;
 }
 
+static void set_max_concurrent_tasks(pgq_run_options *options, int64_t value)
+{
+    options->max_concurrent_tasks = (int)value;
+}
+
+static void set_health_check_interval(pgq_run_options *options, int64_t value)
+{
+    options->health_check_interval_ms = value;
+}
+
+static void set_health_check_timeout(pgq_run_options *options, int64_t value)
+{
+    options->health_check_timeout_ms = value;
+}
+
+static void set_log_aggregation_interval(pgq_run_options *options, int64_t value)
+{
+    options->log_aggregation_interval_ms = value;
+}
+
+static void set_only_job(pgq_run_options *options, int64_t value)
+{
+    options->only_job = value;
+}
+
 static void set_struct_size(pgq_run_options *options, int64_t value)
 {
     options->struct_size = (size_t)value;
@@ -175,7 +203,11 @@ static void every_run_option_has_its_limits(void **state)
         {set_dequeue_timeout, 1, 86400000},
         {set_heartbeat_timeout, 100, 86400000},
         {set_drain_timeout, 0, 86400000},
-        {set_mode, PGQ_MODE_CONTINUOUS, PGQ_MODE_DRAIN},
+        {set_mode, PGQ_MODE_CONTINUOUS, PGQ_MODE_DRAIN_NOW},
+        {set_max_concurrent_tasks, 0, PGQ_CONCURRENT_TASKS_MAX},
+        {set_health_check_interval, 10, 86400000},
+        {set_health_check_timeout, 10, 86400000},
+        {set_log_aggregation_interval, 10, 86400000},
     };
 
     (void)state;
@@ -188,6 +220,98 @@ static void every_run_option_has_its_limits(void **state)
     }
     check_option(set_threads, PGQ_THREADS_MAX + 1, PGQ_E_INVALID);
     check_option(set_struct_size, 4, PGQ_E_INVALID);
+    check_option(set_log_aggregation_interval, 0, PGQ_E_CONNECT); /* never */
+    check_option(set_only_job, -1, PGQ_E_INVALID);
+}
+
+/* Options of an entrypoint that are whole numbers, and where they are. */
+static const struct whole_option {
+    const char *name;
+    size_t offset, size;
+    int64_t min, max, none; /* none: out of the range, and yet allowed; or min */
+} whole_options[] = {
+#define WHOLE(member, min, max, none)                                        \
+    {                                                                        \
+#member, offsetof(pgq_entrypoint_options, member),                   \
+            sizeof(((pgq_entrypoint_options *)NULL)->member), min, max, none \
+    }
+    WHOLE(concurrency_limit, 0, PGQ_CONCURRENCY_LIMIT_MAX, 0),
+    WHOLE(retry_timer_ms, 100, 86400000, 0),
+    WHOLE(timeout_ms, 0, 86400000, 0),
+    WHOLE(timeout_grace_ms, 0, 86400000, 0),
+#undef WHOLE
+};
+
+static void check_whole(pgq_worker *w, const struct whole_option *option, int64_t value, bool good)
+{
+    static int number;
+    pgq_entrypoint_options options = PGQ_ENTRYPOINT_OPTIONS_INIT;
+    pgq_error err = PGQ_ERROR_INIT;
+    int small = (int)value;
+    char name[32];
+
+    memcpy((char *)&options + option->offset,
+           option->size == sizeof(small) ? (void *)&small : &value, option->size);
+    (void)snprintf(name, sizeof(name), "whole%d", number++);
+    if (good) {
+        expect_ok(pgq_worker_entrypoint(w, name, do_nothing, NULL, &options, &err), &err);
+        return;
+    }
+    expect_code(PGQ_E_INVALID, pgq_worker_entrypoint(w, name, do_nothing, NULL, &options, &err),
+                &err);
+    assert_non_null(strstr(err.where, name));
+}
+
+static void every_option_of_an_entrypoint_has_its_limits(void **state)
+{
+    static const struct {
+        double rate;
+        bool good;
+    } rates[] = {{0, true},          {0.001, true}, {PGQ_RATE_MAX, true}, {INFINITY, true},
+                 {-0.000001, false}, {NAN, false},  {-INFINITY, false}};
+    pgq_worker *w = make_worker(nowhere);
+    pgq_entrypoint_options options = PGQ_ENTRYPOINT_OPTIONS_INIT;
+    pgq_error err = PGQ_ERROR_INIT;
+    char name[32];
+
+    (void)state;
+    for (size_t i = 0; i < UNIT_COUNT(whole_options); i++) {
+        check_whole(w, &whole_options[i], whole_options[i].min, true);
+        check_whole(w, &whole_options[i], whole_options[i].max, true);
+        check_whole(w, &whole_options[i], whole_options[i].none, true);
+        check_whole(w, &whole_options[i], -1, false);
+        check_whole(w, &whole_options[i], whole_options[i].max + 1, false);
+        if (whole_options[i].none < whole_options[i].min)
+            check_whole(w, &whole_options[i], whole_options[i].min - 1, false);
+    }
+    for (size_t i = 0; i < UNIT_COUNT(rates); i++) {
+        options.requests_per_second = rates[i].rate;
+        (void)snprintf(name, sizeof(name), "rate%zu", i);
+        expect_code(rates[i].good ? PGQ_OK : PGQ_E_INVALID,
+                    pgq_worker_entrypoint(w, name, do_nothing, NULL, &options, &err), &err);
+    }
+    (void)pgq_worker_free(w);
+}
+
+static void a_workers_id_can_be_given_before_it_runs(void **state)
+{
+    static const char good[] = "926aff6f-e5d4-413a-8216-4b7bc0160d19";
+    static const char *const bad[] = {
+        "", "926aff6f-e5d4-413a-8216-4b7bc0160d1", "926aff6f-e5d4-413a-8216-4b7bc0160d190",
+        "926aff6f+e5d4-413a-8216-4b7bc0160d19", "926aff6f-e5d4-413a-8216-4b7bc0160d1g"};
+    pgq_worker *w = make_worker(nowhere);
+    pgq_error err = PGQ_ERROR_INIT;
+
+    (void)state;
+    expect_ok(pgq_worker_set_id(w, good, &err), &err);
+    for (size_t i = 0; i < UNIT_COUNT(bad); i++)
+        expect_code(PGQ_E_INVALID, pgq_worker_set_id(w, bad[i], &err), &err);
+    expect_code(PGQ_E_INVALID, pgq_worker_set_id(w, NULL, &err), &err);
+    assert_string_equal(pgq_worker_id(w), good);
+    expect_ok(add(w, "x", &err), &err);
+    expect_code(PGQ_E_CONNECT, pgq_worker_run(w, NULL, &err), &err);
+    expect_code(PGQ_E_STATE, pgq_worker_set_id(w, good, &err), &err);
+    (void)pgq_worker_free(w);
 }
 
 static void an_option_that_was_refused_leaves_the_worker_usable(void **state)
@@ -352,6 +476,8 @@ int main(void)
         cmocka_unit_test(a_worker_without_entrypoints_is_refused),
         cmocka_unit_test(a_worker_runs_once),
         cmocka_unit_test(every_run_option_has_its_limits),
+        cmocka_unit_test(every_option_of_an_entrypoint_has_its_limits),
+        cmocka_unit_test(a_workers_id_can_be_given_before_it_runs),
         cmocka_unit_test(an_option_that_was_refused_leaves_the_worker_usable),
         cmocka_unit_test(a_stop_before_the_run_ends_it_at_once),
         cmocka_unit_test(a_workers_id_is_a_uuid_of_its_own),
