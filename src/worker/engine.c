@@ -13,6 +13,7 @@ enum {
     REFUSAL_MAX_US = 5 * 1000 * 1000,
     CONTENTION_FIRST_US = 2 * 1000, /* another claim took the seat */
     CONTENTION_MAX_US = 100 * 1000,
+    FREED_JITTER_US = 4 * 1000, /* not the whole fleet at once */
     GHOST_FIRST_US = 20 * 1000, /* until a lost claim is looked for again */
     GHOST_MAX_US = 500 * 1000,
     HURRY_US = 1000 * 1000,
@@ -470,7 +471,7 @@ void engine_freed(engine *e, int64_t now_us)
         return;
     }
     e->freed_not_before_us =
-        now_us + CONTENTION_FIRST_US + (int64_t)random_below(&e->random, 2 * CONTENTION_FIRST_US);
+        now_us + CONTENTION_FIRST_US + (int64_t)random_below(&e->random, FREED_JITTER_US);
     engine_wake(e);
     engine_plan(e, now_us);
 }

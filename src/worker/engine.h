@@ -145,7 +145,7 @@ void engine_start(engine *e, int64_t now_us);
 /* `backend` names the server's process behind the connection (a pid); 0: not known. */
 void engine_lane_ready(engine *e, int64_t now_us, int lane, int64_t backend);
 /* The connection was lost, or could not be made. What was in flight there is unanswered. */
-void engine_lane_lost(engine *e, int64_t now_us, int lane, const pgq_error *error);
+void engine_lane_lost(engine *e, int64_t now_us, int index, const pgq_error *error);
 /* The next sentence of the lane's flight was answered. */
 void engine_reply(engine *e, int64_t now_us, int index, const sentence_reply *reply);
 /* Notifications of the control lane. Each of them also proves that it can be heard, as does any
