@@ -61,8 +61,8 @@ WITH wanted AS MATERIALIZED (
 ), limited AS MATERIALIZED (
     SELECT q.id, q.priority, q.entrypoint
     FROM :queue AS q
-    WHERE q.id = ANY (ARRAY(SELECT id FROM first_ones)) AND q.status = 'queued'
-          AND q.execute_after <= now()
+    WHERE q.id = ANY (ARRAY(SELECT id FROM first_ones)) AND q.execute_after <= now()
+          AND q.status::text = 'queued' -- as text: so that no index but the primary key fits
     FOR UPDATE SKIP LOCKED
 ), stale AS MATERIALIZED (
     SELECT q.id, q.priority
@@ -92,12 +92,16 @@ WITH wanted AS MATERIALIZED (
     SELECT c.id, s.number
     FROM chosen AS c LEFT JOIN seat AS s ON s.entrypoint = c.seated AND s.place = c.place
     WHERE c.seated IS NULL OR s.number IS NOT NULL
+), numbers AS MATERIALIZED (
+    SELECT array_agg(id ORDER BY id) AS ids, array_agg(number ORDER BY id) AS numbers
+    FROM seated
+    WHERE number IS NOT NULL
 ), claimed AS (
     UPDATE :queue AS q
     SET status = 'picked', queue_manager_id = $6, updated = now(), heartbeat = now(),
-        slot = CASE WHEN q.status = 'picked' THEN q.slot ELSE seated.number END
-    FROM seated
-    WHERE q.id = ANY (ARRAY(SELECT id FROM seated)) AND seated.id = q.id
+        slot = CASE WHEN q.status = 'picked' THEN q.slot
+                    ELSE (SELECT n.numbers[array_position(n.ids, q.id)] FROM numbers AS n) END
+    WHERE q.id = ANY (ARRAY(SELECT id FROM seated))
     RETURNING q.id, q.updated, q.priority, q.attempts, q.entrypoint, q.payload, q.headers
 ), logged AS (
     INSERT INTO :log (job_id, status, priority, entrypoint)

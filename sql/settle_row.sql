@@ -33,13 +33,17 @@ WITH input AS MATERIALIZED (
     UPDATE :queue AS q
     SET status = 'failed', updated = now(), queue_manager_id = NULL, slot = NULL
     WHERE q.id = ANY (ARRAY(SELECT id FROM matched WHERE status = 'failed'))
+), delays AS MATERIALIZED (
+    SELECT array_agg(id ORDER BY ord) AS ids, array_agg(delay_ms ORDER BY ord) AS delays_ms
+    FROM matched
+    WHERE status = 'queued'
 ), retried AS (
     UPDATE :queue AS q
-    SET status = 'queued', execute_after = now() + matched.delay_ms * interval '1 millisecond',
-        attempts = q.attempts + 1, updated = now(), queue_manager_id = NULL, slot = NULL
-    FROM matched
+    SET status = 'queued', attempts = q.attempts + 1, updated = now(), queue_manager_id = NULL,
+        slot = NULL,
+        execute_after = now() + (SELECT d.delays_ms[array_position(d.ids, q.id)] FROM delays AS d)
+                                    * interval '1 millisecond'
     WHERE q.id = ANY (ARRAY(SELECT id FROM matched WHERE status = 'queued'))
-          AND matched.id = q.id
 ), logged AS (
     INSERT INTO :log (job_id, status, priority, entrypoint, traceback)
     SELECT id, status:::status, priority, entrypoint, traceback
