@@ -314,6 +314,15 @@ static void finish(drive *d, const pgq_error *error)
     uv_stop(&d->loop);
 }
 
+static void note(drive *d, const engine_note *what)
+{
+    if (what->kind == NOTE_LIMITS_DIFFER)
+        note_limits(&d->config.log, d->config.entrypoints[what->job_id - 1].name,
+                    (survey_kind)what->number);
+    else
+        note_engine(&d->config.log, what);
+}
+
 static void act(drive *d, const engine_action *action)
 {
     drive_lane *lane = &d->lanes[base_max_i64(action->lane, 0)]; /* of actions that have one */
@@ -349,7 +358,7 @@ static void act(drive *d, const engine_action *action)
         job_free(job);
         break;
     case ACTION_NOTE:
-        note_engine(&d->config.log, &action->note);
+        note(d, &action->note);
         break;
     case ACTION_FINISH:
         finish(d, action->note.error);

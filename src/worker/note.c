@@ -24,7 +24,7 @@ static const struct note_row {
     [NOTE_JOB_TIMEOUT] = {"job.timeout", PGQ_LOG_WARNING, "timeout_ms"},
     [NOTE_JOB_STUCK] = {"job.stuck", PGQ_LOG_ERROR, "stuck_threads"},
     [NOTE_POOL_EXHAUSTED] = {"pool.exhausted", PGQ_LOG_CRITICAL, "stuck_threads"},
-    [NOTE_LIMITS_DIFFER] = {"limits.differ", PGQ_LOG_WARNING, NULL},
+    [NOTE_LIMITS_DIFFER] = {"limits.differ", PGQ_LOG_WARNING, NULL}, /* see note_limits */
     [NOTE_AGGREGATE_REFUSED] = {"aggregation.refused", PGQ_LOG_WARNING, NULL},
     [NOTE_DEFERRED] = {"worker.left_deferred", PGQ_LOG_INFO, "jobs"},
 };
@@ -56,6 +56,22 @@ void note_engine(const note_log *log, const engine_note *note)
             fields[count++] = (pgq_log_field){"sqlstate", note->error->sqlstate, 0};
     }
     note_event(log, row->level, row->event, fields, count);
+}
+
+void note_limits(const note_log *log, const char *entrypoint, survey_kind kind)
+{
+    static const char *const texts[] = {
+        [SURVEY_HIGHER] = "another worker's limit is higher than ours",
+        [SURVEY_UNLIMITED] = "another worker does not limit it, and we do",
+        [SURVEY_LIMITED] = "another worker limits it, and we do not",
+    };
+    const pgq_log_field fields[] = {
+        {"entrypoint", entrypoint, 0},
+        {"difference", texts[kind], 0},
+    };
+
+    note_event(log, note_rows[NOTE_LIMITS_DIFFER].level, note_rows[NOTE_LIMITS_DIFFER].event,
+               fields, BASE_COUNT(fields));
 }
 
 void note_report(const note_log *log, const engine_report *report, const pgq_worker_counts *counts)

@@ -12,6 +12,9 @@ typedef struct note_log {
     const atomic_int *level; /* the lowest that is passed on: a pgq_log_level, which may change */
 } note_log;
 
+/* Others limit an entrypoint in another way. */
+void note_limits(const note_log *log, const char *entrypoint, survey_kind kind);
+
 /* What a report says, whatever the level. */
 void note_report(const note_log *log, const engine_report *report, const pgq_worker_counts *counts);
 
