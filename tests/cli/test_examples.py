@@ -63,3 +63,26 @@ def test_the_producer_enqueues_with_its_own_row(queue_db, home, tmp_path):
     assert done.returncode == 0, done.stderr
     assert queue_db.rows("SELECT customer FROM example_orders") == [("somebody",)]
     assert queue_db.rows("SELECT entrypoint, payload FROM pgqueuer") == [("receipt", b"somebody")]
+
+
+def test_the_charging_worker_retries_holds_and_keeps_its_limits(queue_db, pgqueuer, drain, tmp_path):
+    handler = build(EXAMPLES / "retry.c", tmp_path / "retry.so", "-shared", "-fPIC")
+    assert pgqueuer("queue", "charge", "4200", dsn=queue_db).returncode == DONE
+    assert pgqueuer("queue", "charge", dsn=queue_db).returncode == DONE
+    assert pgqueuer("queue", "report", "--count", "3", dsn=queue_db).returncode == DONE
+    drain(queue_db, factory=f"{handler}:factory")
+    assert queue_db.rows("SELECT status::text, attempts, slot FROM pgqueuer") == [("failed", 5, None)]
+    assert queue_db.log_counts() == {"queued": 2 + 3 + 6, "picked": 2 + 3 + 6, "successful": 4,
+                                     "failed": 1}
+
+
+def test_the_waiting_worker_has_more_jobs_under_way_than_threads(queue_db, pgqueuer, drain, tmp_path):
+    handler = build(EXAMPLES / "later.c", tmp_path / "later.so", "-shared", "-fPIC", "-pthread")
+    assert pgqueuer("queue", "wait", "300", "--count", "200", dsn=queue_db).returncode == DONE
+    drain(queue_db, "--threads", "2", factory=f"{handler}:factory")
+    assert queue_db.log_counts()["successful"] == 200
+    most = queue_db.value("""
+        SELECT max(under_way) FROM (
+            SELECT sum(CASE status WHEN 'picked' THEN 1 ELSE -1 END) OVER (ORDER BY created, id) AS under_way
+            FROM pgqueuer_log WHERE status IN ('picked', 'successful')) AS steps""")
+    assert most > 50, "jobs that wait occupy no thread"
