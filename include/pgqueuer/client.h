@@ -1,4 +1,4 @@
-/* Connecting, and enqueueing jobs.
+/* Connecting, enqueueing jobs, and acting on those that are there.
  *
  * A pgq_client owns one connection and belongs to one thread at a time. Its functions block until
  * the server has answered or the deadline of the call has passed. */
@@ -18,6 +18,8 @@ extern "C" {
 #define PGQ_DEDUPE_KEY_BYTES_MAX ((size_t)2048)
 #define PGQ_BATCH_JOBS_MAX ((size_t)100000)
 #define PGQ_BATCH_BYTES_MAX ((size_t)256 * 1024 * 1024)
+#define PGQ_CANCEL_IDS_MAX ((size_t)100000)
+#define PGQ_REQUEUE_IDS_MAX ((size_t)100000)
 #define PGQ_DELAY_MS_MAX ((int64_t)100 * 366 * 86400 * 1000)
 
 /* The names of PGQueuer's objects. NULL members take their default. `prefix` is put in front of
@@ -108,6 +110,46 @@ PGQ_API PGQ_CHECKED pgq_code pgq_enqueue(pgq_client *client, const pgq_new_job *
 PGQ_API PGQ_CHECKED pgq_code pgq_enqueue_batch(pgq_client *client, const pgq_new_job *jobs,
                                                size_t count, pgq_on_conflict on_conflict,
                                                int64_t *ret_ids, pgq_error *err);
+
+typedef struct pgq_cancel_options {
+    size_t struct_size;
+    int64_t heartbeat_timeout_ms; /* a picked job without a beat for so long has no worker any more,
+                                     100 to 86 400 000; 30 000 */
+} pgq_cancel_options;
+
+#define PGQ_CANCEL_OPTIONS_INIT           \
+    {                                     \
+        sizeof(pgq_cancel_options), 30000 \
+    }
+
+/* What became of the ids, each of them counted once. */
+typedef struct pgq_cancel_counts {
+    size_t cancelled; /* taken out of the queue by this call */
+    size_t told;      /* running: the worker was told, and ends the job as canceled */
+    size_t unknown;   /* there is no such job, or it has ended */
+} pgq_cancel_counts;
+
+/* Cancels jobs, by their ids. The workers are told first; then the jobs that are queued, held, or
+ * picked by a worker that went silent are deleted and logged as canceled. A job that a live worker
+ * runs is left to that worker, which tells the handler and ends the job as canceled, whatever the
+ * handler says. When there are such jobs, the call waits 0.3 s, tells the workers once more, and
+ * looks again: a retry may have put one back into the queue.
+ * An id may stand more than once. options may be NULL; so may ret_counts, which is filled also on
+ * failure: what was done before it stays done (without `unknown`), and the call may be repeated.
+ * Errors: PGQ_E_INVALID, PGQ_E_LIMIT (more than PGQ_CANCEL_IDS_MAX ids), PGQ_E_SCHEMA_MISSING,
+ * PGQ_E_CONNECTION_LOST, PGQ_E_OUTCOME_UNKNOWN, PGQ_E_TIMEOUT, PGQ_E_DATABASE, PGQ_E_NOMEM. */
+PGQ_API PGQ_CHECKED pgq_code pgq_cancel(pgq_client *client, const int64_t *ids, size_t count,
+                                        const pgq_cancel_options *options,
+                                        pgq_cancel_counts *ret_counts, pgq_error *err);
+
+/* Puts held jobs (status failed) back into the queue, due at once and with no attempt counted, and
+ * wakes the workers. Other ids are passed over: *ret_requeued (may be NULL) says how many were
+ * held. All in one transaction: when an active job, or another of these, has the dedupe key of one
+ * of them, that is PGQ_E_DUPLICATE and nothing has changed. Errors: PGQ_E_DUPLICATE, PGQ_E_INVALID,
+ * PGQ_E_LIMIT (more than PGQ_REQUEUE_IDS_MAX ids), PGQ_E_SCHEMA_MISSING, PGQ_E_CONNECTION_LOST,
+ * PGQ_E_OUTCOME_UNKNOWN, PGQ_E_TIMEOUT, PGQ_E_DATABASE, PGQ_E_NOMEM. */
+PGQ_API PGQ_CHECKED pgq_code pgq_requeue(pgq_client *client, const int64_t *ids, size_t count,
+                                         size_t *ret_requeued, pgq_error *err);
 
 /* Frees a text that a function of this library returned. Takes NULL. */
 PGQ_API void pgq_text_free(char *text);

@@ -111,6 +111,8 @@ int cmd_sql_uninstall(cli *c);
 int cmd_sql_durability(cli *c);
 int cmd_sql_autovac(cli *c);
 int cmd_queue(cli *c);
+int cmd_cancel(cli *c);
+int cmd_requeue(cli *c);
 int cmd_run(cli *c);
 int cmd_help(cli *c);
 int cmd_version(cli *c);

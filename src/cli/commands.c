@@ -136,6 +136,32 @@ const command commands[] = {
      .options = LIST(OPT_PRIORITY, OPT_DELAY, OPT_AT, OPT_HEADERS, OPT_DEDUPE_KEY, OPT_ON_CONFLICT,
                      OPT_COUNT)},
 
+    {.name = "cancel",
+     .group = "Act",
+     .synopsis = "ID... [OPTIONS]",
+     .summary = "cancel jobs, also running ones",
+     .details = "A job that waits, is held, or belongs to a worker that went silent is deleted. A "
+                "job that runs is left to its worker, which tells the handler and ends it as "
+                "canceled. More than one id asks first, or needs --yes. Exit status 6 when none of "
+                "the jobs is there, 1 when some are not.",
+     .run = cmd_cancel,
+     .connects = true,
+     .names = true,
+     .args_min = 1,
+     .args_max = PGQ_CANCEL_IDS_MAX,
+     .options = LIST(OPT_YES, OPT_HEARTBEAT_TIMEOUT)},
+    {.name = "requeue",
+     .group = "Act",
+     .synopsis = "ID... [OPTIONS]",
+     .summary = "put held jobs back into the queue",
+     .details = "Those of the jobs that are held (status failed) are queued again, due at once, all "
+                "of them or none; other ids are passed over.",
+     .run = cmd_requeue,
+     .connects = true,
+     .names = true,
+     .args_min = 1,
+     .args_max = PGQ_REQUEUE_IDS_MAX},
+
     {.name = "run",
      .group = "Work",
      .synopsis = "FILE:SYMBOL [OPTIONS] [-- ARGS...]",

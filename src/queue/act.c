@@ -1,0 +1,309 @@
+/* Acting on jobs that are there: cancel and requeue, over a client's connection. */
+#include <pgqueuer/client.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "pg/client.h"
+#include "queue/act.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum {
+    SECOND_LOOK_US = 300 * 1000, /* a claim or a retry that is under way has ended by then */
+    IDS_PER_LOOK = 1000          /* a transaction, so that no lock is held for long */
+};
+
+/* One call of pgq_cancel. */
+typedef struct cancelling {
+    pg_conn *conn;
+    int64_t deadline_us;
+    int64_t heartbeat_timeout_ms;
+    int64_t *ids; /* in order, each once; after a look those that a live worker has */
+    size_t count;
+    buffer list;
+    params params;
+    pgq_cancel_counts counts;
+} cancelling;
+
+/* ---- ids ---- */
+
+static int compare_ids(const void *a, const void *b)
+{
+    int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+
+    return (left > right) - (left < right);
+}
+
+/* A copy of the ids in order, each once; the caller frees it. */
+static pgq_code copy_ids(const int64_t *ids, size_t count, int64_t **ret_ids, size_t *ret_count,
+                         pgq_error *err)
+{
+    int64_t *copy = calloc(count, sizeof(*copy));
+    size_t kept = 0;
+
+    if (copy == NULL)
+        return error_nomem(err);
+    memcpy(copy, ids, count * sizeof(*copy));
+    qsort(copy, count, sizeof(*copy), compare_ids);
+    for (size_t i = 0; i < count; i++) {
+        if (kept == 0 || copy[kept - 1] != copy[i])
+            copy[kept++] = copy[i];
+    }
+    *ret_ids = copy;
+    *ret_count = kept;
+    return PGQ_OK;
+}
+
+static pgq_code check_ids(const int64_t *ids, size_t count, size_t max, pgq_error *err)
+{
+    if (count > max)
+        return error_set(err, PGQ_E_LIMIT, "%zu jobs are named; at most %zu are allowed", count,
+                         max);
+    if (ids == NULL)
+        return error_set(err, PGQ_E_INVALID, "there is a number of ids, but no ids");
+    return PGQ_OK;
+}
+
+size_t act_write_list(const int64_t *ids, size_t count, buffer *list)
+{
+    size_t written = 0;
+
+    buffer_clear(list);
+    while (written < count) {
+        char text[24];
+        size_t len = (size_t)snprintf(text, sizeof(text), "%c%" PRId64, written == 0 ? '[' : ',',
+                                      ids[written]);
+
+        if (written > 0 && list->len + len + 1 > ACT_LIST_BYTES)
+            break;
+        buffer_add(list, text, len);
+        written++;
+    }
+    buffer_add_char(list, ']');
+    return written;
+}
+
+static void add_ids(params *p, const int64_t *ids, size_t count)
+{
+    param_array_begin(p, PG_OID_INT8, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, ids[i]);
+    param_array_end(p);
+}
+
+/* Puts the callers' view on the database's errors. */
+static pgq_code explain(pgq_code code, pgq_error *err)
+{
+    if (code == PGQ_E_SCHEMA_MISSING || code == PGQ_E_SCHEMA_MISMATCH)
+        error_hint(err, "run `pgqueuer install`, or check --prefix, --schema and the database's "
+                        "name");
+    return code;
+}
+
+/* ---- cancel ---- */
+
+/* Tells the workers of all ids, in as many events as they need, in one transaction. */
+static pgq_code tell(cancelling *c, pgq_error *err)
+{
+    size_t lists = 0;
+    pgq_code code;
+
+    for (size_t at = 0; at < c->count; lists++) {
+        at += act_write_list(c->ids + at, c->count - at, &c->list);
+        if (c->list.broken)
+            return error_nomem(err);
+    }
+    params_clear(&c->params);
+    param_array_begin(&c->params, PG_OID_TEXT, lists);
+    for (size_t at = 0; at < c->count;) {
+        at += act_write_list(c->ids + at, c->count - at, &c->list);
+        element_text(&c->params, c->list.data);
+    }
+    param_array_end(&c->params);
+    code =
+        pg_conn_call(c->conn, STATEMENT_CANCEL_EVENT, &c->params, c->deadline_us, NULL, NULL, err);
+    return explain(code, err);
+}
+
+/* Takes what it can of some of the ids; those that a worker has are written to `ret_left`. */
+static pgq_code take(cancelling *c, const int64_t *ids, size_t count, int64_t *ret_left,
+                     size_t *ret_left_count, size_t *ret_taken, pgq_error *err)
+{
+    pg_result r = PG_RESULT_INIT;
+    size_t rows;
+    pgq_code code;
+
+    *ret_left_count = *ret_taken = 0;
+    params_clear(&c->params);
+    add_ids(&c->params, ids, count);
+    param_int8(&c->params, c->heartbeat_timeout_ms);
+    code = pg_conn_call(c->conn, STATEMENT_CANCEL_ROWS, &c->params, c->deadline_us, &r, NULL, err);
+    if (code != PGQ_OK)
+        return explain(code, err);
+    rows = result_rows(&r);
+    for (size_t i = 0; i < rows && rows <= count; i++) {
+        int64_t id = result_int8(&r, i, 0);
+
+        if (result_bool(&r, i, 1))
+            (*ret_taken)++;
+        else
+            ret_left[(*ret_left_count)++] = id;
+    }
+    if (rows > count || r.malformed)
+        code = error_set(err, PGQ_E_INTERNAL, "the cancelled jobs came back in another shape");
+    result_release(&r);
+    return code;
+}
+
+/* Takes what it can; c->ids are then those that a worker has. */
+static pgq_code look(cancelling *c, size_t *ret_taken, pgq_error *err)
+{
+    size_t left = 0, count = c->count;
+    pgq_code code = PGQ_OK;
+
+    *ret_taken = 0;
+    for (size_t at = 0; code == PGQ_OK && at < count; at += IDS_PER_LOOK) {
+        size_t now = count - at < IDS_PER_LOOK ? count - at : IDS_PER_LOOK, kept, taken;
+
+        /* never more than were read: the places before `at` are free */
+        code = take(c, c->ids + at, now, c->ids + left, &kept, &taken, err);
+        left += kept;
+        *ret_taken += taken;
+    }
+    c->count = left;
+    return code;
+}
+
+/* False when the call's time ends first. */
+static bool pause_before_second_look(int64_t deadline_us)
+{
+    struct timespec rest = {.tv_nsec = SECOND_LOOK_US * 1000L};
+
+    if (deadline_us != CLOCK_NEVER && clock_monotonic_us() + SECOND_LOOK_US >= deadline_us)
+        return false;
+    while (nanosleep(&rest, &rest) != 0 && errno == EINTR) {
+    }
+    return true;
+}
+
+/* A row that a worker has may be queued again a moment later, by a retry or because it was given
+ * back. And a worker of the Python release forgets an event about a job that it does not have yet,
+ * so one that claimed between the event and the first look has to be told again. */
+static pgq_code look_again(cancelling *c, pgq_error *err)
+{
+    size_t taken;
+    pgq_code code;
+
+    if (!pause_before_second_look(c->deadline_us)) {
+        (void)error_set(err, PGQ_E_TIMEOUT, "no time was left to look again at the running jobs");
+        error_hint(err, "their workers have been told; cancelling needs a third of a second more");
+        return PGQ_E_TIMEOUT;
+    }
+    code = tell(c, err);
+    if (code != PGQ_OK)
+        return code;
+    code = look(c, &taken, err);
+    c->counts.cancelled += taken;
+    c->counts.told -= taken;
+    return code;
+}
+
+static pgq_code cancel(cancelling *c, pgq_error *err)
+{
+    size_t given = c->count;
+    pgq_code code = tell(c, err);
+
+    if (code != PGQ_OK)
+        return code;
+    code = look(c, &c->counts.cancelled, err);
+    c->counts.told = c->count;
+    if (code == PGQ_OK && c->count > 0)
+        code = look_again(c, err);
+    if (code == PGQ_OK)
+        c->counts.unknown = given - c->counts.cancelled - c->counts.told;
+    return code;
+}
+
+pgq_code pgq_cancel(pgq_client *client, const int64_t *ids, size_t count,
+                    const pgq_cancel_options *options, pgq_cancel_counts *ret_counts,
+                    pgq_error *err)
+{
+    pgq_cancel_options own = PGQ_CANCEL_OPTIONS_INIT;
+    cancelling c = {.list = BUFFER_INIT, .params = PARAMS_INIT};
+    pgq_code code = base_copy_options(&own, sizeof(own), options, "pgq_cancel_options", err);
+
+    if (ret_counts != NULL)
+        *ret_counts = c.counts;
+    if (code != PGQ_OK)
+        return code;
+    if (own.heartbeat_timeout_ms < 100 || own.heartbeat_timeout_ms > 86400000)
+        return error_set(err, PGQ_E_INVALID,
+                         "heartbeat_timeout_ms must be from 100 to 86400000, is %lld",
+                         (long long)own.heartbeat_timeout_ms);
+    if (count == 0)
+        return PGQ_OK;
+    code = check_ids(ids, count, PGQ_CANCEL_IDS_MAX, err);
+    if (code == PGQ_OK)
+        code = client_begin(client, &c.deadline_us, err);
+    if (code == PGQ_OK)
+        code = copy_ids(ids, count, &c.ids, &c.count, err);
+    if (code != PGQ_OK)
+        return code;
+    c.conn = client->conn;
+    c.heartbeat_timeout_ms = own.heartbeat_timeout_ms;
+    code = cancel(&c, err);
+    if (ret_counts != NULL)
+        *ret_counts = c.counts;
+    params_release(&c.params);
+    buffer_release(&c.list);
+    free(c.ids);
+    return code;
+}
+
+/* ---- requeue ---- */
+
+static pgq_code explain_requeue(pgq_code code, const char *constraint, pgq_error *err)
+{
+    if (code != PGQ_E_DUPLICATE)
+        return explain(code, err);
+    (void)error_set(err, PGQ_E_DUPLICATE,
+                    "the dedupe key of one of the jobs is taken by a job that is queued or "
+                    "running; none was requeued");
+    error_hint(err, "requeue the others, or wait until that job has ended");
+    if (err != NULL)
+        memcpy(err->sqlstate, "23505", sizeof("23505"));
+    error_where(err, "%s", constraint);
+    return code;
+}
+
+pgq_code pgq_requeue(pgq_client *client, const int64_t *ids, size_t count, size_t *ret_requeued,
+                     pgq_error *err)
+{
+    params p = PARAMS_INIT;
+    pg_result r = PG_RESULT_INIT;
+    char constraint[64] = "";
+    int64_t deadline_us;
+    pgq_code code;
+
+    if (ret_requeued != NULL)
+        *ret_requeued = 0;
+    if (count == 0)
+        return PGQ_OK;
+    code = check_ids(ids, count, PGQ_REQUEUE_IDS_MAX, err);
+    if (code == PGQ_OK)
+        code = client_begin(client, &deadline_us, err);
+    if (code != PGQ_OK)
+        return code;
+    add_ids(&p, ids, count);
+    code = pg_conn_call(client->conn, STATEMENT_REQUEUE, &p, deadline_us, &r, constraint, err);
+    if (code == PGQ_OK && ret_requeued != NULL)
+        *ret_requeued = result_rows(&r);
+    code = explain_requeue(code, constraint, err);
+    result_release(&r);
+    params_release(&p);
+    return code;
+}
