@@ -312,8 +312,10 @@ static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
             e->probing = false;
             e->probe_wanted = true;
         }
-        if (kind == SENTENCE_AGGREGATE)
+        if (kind == SENTENCE_AGGREGATE) {
             e->aggregate_at_us = now_us + e->config.aggregate_interval_us;
+            e->settled_since = true;
+        }
         if (kind != SENTENCE_SETTLE && kind != SENTENCE_RELEASE)
             continue;
         for (size_t place = 0; place < lane->job_count; place++) {

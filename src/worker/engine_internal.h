@@ -150,7 +150,7 @@ struct engine {
     int64_t claim_not_before_us, settle_not_before_us;
     int64_t poll_at_us, stale_look_at_us, beat_at_us, survey_at_us, aggregate_at_us;
     int64_t silence_us;    /* the shortest after which a job of ours is stale to somebody */
-    bool settled_since;    /* the last aggregation */
+    bool settled_since;    /* the last aggregation was said */
     int64_t look_again_us; /* how long to wait while due rows are locked by others */
     backoff refusal_backoff;
     int64_t refused_again_us; /* when the settles of JOB_REFUSED are tried again */

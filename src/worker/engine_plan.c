@@ -178,6 +178,7 @@ static void add_aggregate(engine *e, engine_lane *lane)
 {
     (void)engine_add_sentence(lane, SENTENCE_AGGREGATE);
     e->aggregate_at_us = CLOCK_NEVER; /* until it is answered or lost */
+    e->settled_since = false;
 }
 
 static void plan_lane(engine *e, int64_t now_us, int index)

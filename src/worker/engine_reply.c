@@ -412,7 +412,7 @@ static void hear_aggregate(engine *e, int64_t now_us, engine_lane *lane,
     int64_t interval_us = e->config.aggregate_interval_us, fifth_us = interval_us / 5;
     bool full = now_us - lane->flown_us >= FOLD_FULL_US;
 
-    e->settled_since = reply->refused || full;
+    e->settled_since |= reply->refused || full; /* or while it was under way */
     if (reply->refused)
         engine_say(e, NOTE_AGGREGATE_REFUSED, -1, 0, 0, &reply->error);
     interval_us += (int64_t)random_below(&e->random, (uint64_t)(2 * fifth_us + 1)) - fifth_us;
