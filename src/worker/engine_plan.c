@@ -224,9 +224,11 @@ static void plan_give_back(engine *e, int64_t now_us)
 
 static bool drained(const engine *e)
 {
-    if (e->hungry || e->adopt_wanted)
+    if (e->adopt_wanted)
         return false;
-    return e->config.only_job != 0 || e->queue_empty || (e->config.drain_now && !e->queue_due);
+    if (e->config.only_job != 0)
+        return true; /* whatever else there may be to do */
+    return !e->hungry && (e->queue_empty || (e->config.drain_now && !e->queue_due));
 }
 
 /* Ends a drained or a stopped run when nothing is left that could change. */
