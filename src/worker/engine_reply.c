@@ -219,7 +219,8 @@ static void refuse_settle(engine *e, int64_t now_us, engine_lane *lane, const se
     }
     if (!again && only->own_type == NULL) {
         engine_own_text(e, only, "SettleRefused", reply->error.message);
-        only->outcome.status = PGQ_STATUS_EXCEPTION;
+        if (only->outcome.status != PGQ_STATUS_CANCELED)
+            only->outcome.status = PGQ_STATUS_EXCEPTION;
         engine_say(e, NOTE_SETTLE_REFUSED, -1, only->token.id, 0, &reply->error);
         unsettle(e, lane, only->group, only->group);
         return;
