@@ -216,6 +216,13 @@ static size_t room_to_claim(const engine *e, size_t under_way)
     return room;
 }
 
+/* Nothing can be claimed now: a probe tells whether others have left anything. */
+static void look_only(engine *e)
+{
+    e->hungry = false;
+    e->probe_wanted = true;
+}
+
 void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
 {
     size_t under_way = outstanding(e), room;
@@ -233,6 +240,8 @@ void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
     if (under_way > 0 && !e->backlog)
         return; /* one lane asks; the others join when it comes back full */
     room = room_to_claim(e, under_way);
+    if (room == 0 && threads(e) == 0)
+        look_only(e);
     if (room == 0)
         return;
     s = engine_add_sentence(lane, SENTENCE_CLAIM);
@@ -241,8 +250,7 @@ void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
         make_shares(e, now_us, lane, s);
     if (e->gated && s->of.claim.share_count == 0) {
         lane->flight.count--; /* all rates are used up; rate_at_us says when to look again */
-        e->hungry = false;
-        e->probe_wanted = true;
+        look_only(e);
         return;
     }
     if (look_for_stale) {
