@@ -138,14 +138,27 @@ static bool bury_ghosts(engine *e, int64_t now_us, const sentence *said,
     return gone;
 }
 
+/* A stopping worker that may not do it leaves the jobs to their heartbeat timeout. */
+static void refuse_adopt(engine *e, int64_t now_us, const sentence_reply *reply)
+{
+    bool for_good = reply->class != SQLSTATE_TRANSIENT && reply->class != SQLSTATE_CONTENDED;
+
+    if (for_good && e->state == ENGINE_STOPPING) {
+        e->ghost_count = 0;
+        engine_say(e, NOTE_STATEMENT_REFUSED, -1, 0, 0, &reply->error);
+        return;
+    }
+    e->adopt_wanted = true;
+    e->adopt_at_us = 0;
+    refuse_claim(e, now_us, reply);
+}
+
 static void hear_adopt(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     const sentence *said = &lane->flight.sentences[lane->answered - 1];
 
     if (reply->refused) {
-        e->adopt_wanted = true;
-        e->adopt_at_us = 0;
-        refuse_claim(e, now_us, reply);
+        refuse_adopt(e, now_us, reply);
         return;
     }
     accept_rows(e, now_us, reply);
