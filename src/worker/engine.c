@@ -301,12 +301,14 @@ void engine_lane_ready(engine *e, int64_t now_us, int lane, int64_t backend)
 static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
 {
     for (size_t i = lane->answered; i < lane->flight.count; i++) {
-        sentence_kind kind = lane->flight.sentences[i].kind;
+        const sentence *said = &lane->flight.sentences[i];
+        sentence_kind kind = said->kind;
 
         if (kind == SENTENCE_CLAIM || kind == SENTENCE_ADOPT) {
             e->adopt_wanted = true;
             e->adopt_at_us = 0;
-            engine_add_ghost(e, now_us, lane->backend);
+            engine_add_ghost(e, now_us, lane->backend,
+                             kind == SENTENCE_CLAIM ? said->of.claim.batch : 0);
         }
         if (kind == SENTENCE_PROBE) {
             e->probing = false;

@@ -86,14 +86,14 @@ bool engine_anything_uncertain(const engine *e)
 
 /* ---- adopting ---- */
 
-void engine_add_ghost(engine *e, int64_t now_us, int64_t backend)
+void engine_add_ghost(engine *e, int64_t now_us, int64_t backend, int32_t batch)
 {
     backoff_reset(&e->ghost_backoff);
     if (backend == 0)
         return;
     if (e->ghost_count == ENGINE_GHOSTS) /* the oldest is the likeliest to be gone */
         memmove(&e->ghosts[0], &e->ghosts[1], sizeof(e->ghosts[0]) * --e->ghost_count);
-    e->ghosts[e->ghost_count++] = (engine_ghost){backend, now_us + GHOST_US};
+    e->ghosts[e->ghost_count++] = (engine_ghost){backend, now_us + GHOST_US, batch};
 }
 
 /* Takes what is picked for us and not known to us. No claim may be under way whose reply would make
@@ -198,12 +198,22 @@ void engine_refund(engine *e, engine_lane *lane, const sentence_reply *reply, in
 
 /* ---- claiming ---- */
 
+/* What ghosts may pick for us before anything shows it. */
+static size_t haunted(const engine *e)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < e->ghost_count; i++)
+        count += (size_t)e->ghosts[i].batch;
+    return count;
+}
+
 static size_t room_to_claim(const engine *e, size_t under_way)
 {
     size_t target = pool_target(e), batch = (size_t)e->config.batch_size;
     size_t busy = e->jobs[JOB_HANDED].count - e->away, have = busy + under_way;
     size_t room = have < target ? target - have : 0, free_records = e->jobs[JOB_FREE].count;
-    size_t held_max = (size_t)e->config.held_max, held = engine_held(e) + under_way;
+    size_t held_max = (size_t)e->config.held_max, held = engine_held(e) + under_way + haunted(e);
 
     if (room > batch)
         room = batch;

@@ -67,6 +67,7 @@ typedef struct engine_bucket {
 enum { ENGINE_GHOSTS = 16, ENGINE_TEXTS = 64, TIMEOUT_TEXT_BYTES = 48 };
 typedef struct engine_ghost {
     int64_t backend, until_us;
+    int32_t batch; /* as many jobs may be picked for us yet */
 } engine_ghost;
 
 typedef enum lane_state {
@@ -217,7 +218,7 @@ void engine_listen_tick(engine *e, int64_t now_us);
 void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane);
 void engine_add_adopt(engine *e, int64_t now_us, engine_lane *lane);
 void engine_refund(engine *e, engine_lane *lane, const sentence_reply *reply, int64_t now_us);
-void engine_add_ghost(engine *e, int64_t now_us, int64_t backend);
+void engine_add_ghost(engine *e, int64_t now_us, int64_t backend, int32_t batch);
 bool engine_anything_uncertain(const engine *e);
 size_t engine_collect_known(engine *e, int64_t *known);
 
