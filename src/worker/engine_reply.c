@@ -38,6 +38,7 @@ static void hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sent
         engine_say(e, NOTE_STATEMENT_REFUSED, 0, 0, 0, &reply->error);
         lane->listening = true; /* that is: not now */
         e->deaf = true;
+        e->ping_deadline_us = CLOCK_NEVER;
         return;
     }
     lane->listening = true;
