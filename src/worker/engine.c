@@ -290,6 +290,8 @@ void engine_lane_ready(engine *e, int64_t now_us, int lane, int64_t backend)
     e->lanes[lane].backend = backend;
     if (lane > 0)
         e->away_deadline_us = CLOCK_NEVER;
+    else if (e->state == ENGINE_RUNNING) /* LISTEN, which is said now, has as long as a probe */
+        e->ping_deadline_us = now_us + e->config.probe_timeout_us;
     if (e->outage) {
         e->outage = false;
         engine_say(e, NOTE_CONNECTION_RESTORED, lane, 0, 0, NULL);
@@ -305,19 +307,23 @@ void engine_lane_ready(engine *e, int64_t now_us, int lane, int64_t backend)
 static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
 {
     for (size_t i = lane->answered; i < lane->flight.count; i++) {
-        sentence_kind kind = lane->flight.sentences[i].kind;
+        const sentence *said = &lane->flight.sentences[i];
+        sentence_kind kind = said->kind;
 
         if (kind == SENTENCE_CLAIM || kind == SENTENCE_ADOPT) {
             e->adopt_wanted = true;
             e->adopt_at_us = 0;
-            engine_add_ghost(e, now_us, lane->backend);
+            engine_add_ghost(e, now_us, lane->backend,
+                             kind == SENTENCE_CLAIM ? said->of.claim.batch : 0);
         }
         if (kind == SENTENCE_PROBE) {
             e->probing = false;
             e->probe_wanted = true;
         }
-        if (kind == SENTENCE_AGGREGATE)
+        if (kind == SENTENCE_AGGREGATE) {
             e->aggregate_at_us = now_us + e->config.aggregate_interval_us;
+            e->settled_since = true;
+        }
         if (kind != SENTENCE_SETTLE && kind != SENTENCE_RELEASE)
             continue;
         for (size_t place = 0; place < lane->job_count; place++) {

@@ -86,14 +86,14 @@ bool engine_anything_uncertain(const engine *e)
 
 /* ---- adopting ---- */
 
-void engine_add_ghost(engine *e, int64_t now_us, int64_t backend)
+void engine_add_ghost(engine *e, int64_t now_us, int64_t backend, int32_t batch)
 {
     backoff_reset(&e->ghost_backoff);
     if (backend == 0)
         return;
     if (e->ghost_count == ENGINE_GHOSTS) /* the oldest is the likeliest to be gone */
         memmove(&e->ghosts[0], &e->ghosts[1], sizeof(e->ghosts[0]) * --e->ghost_count);
-    e->ghosts[e->ghost_count++] = (engine_ghost){backend, now_us + GHOST_US};
+    e->ghosts[e->ghost_count++] = (engine_ghost){backend, now_us + GHOST_US, batch};
 }
 
 /* Takes what is picked for us and not known to us. No claim may be under way whose reply would make
@@ -198,12 +198,22 @@ void engine_refund(engine *e, engine_lane *lane, const sentence_reply *reply, in
 
 /* ---- claiming ---- */
 
+/* What ghosts may pick for us before anything shows it. */
+static size_t haunted(const engine *e)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < e->ghost_count; i++)
+        count += (size_t)e->ghosts[i].batch;
+    return count;
+}
+
 static size_t room_to_claim(const engine *e, size_t under_way)
 {
     size_t target = pool_target(e), batch = (size_t)e->config.batch_size;
     size_t busy = e->jobs[JOB_HANDED].count - e->away, have = busy + under_way;
     size_t room = have < target ? target - have : 0, free_records = e->jobs[JOB_FREE].count;
-    size_t held_max = (size_t)e->config.held_max, held = engine_held(e) + under_way;
+    size_t held_max = (size_t)e->config.held_max, held = engine_held(e) + under_way + haunted(e);
 
     if (room > batch)
         room = batch;
@@ -214,6 +224,13 @@ static size_t room_to_claim(const engine *e, size_t under_way)
     if (room < batch && room < target / 2 && busy >= threads(e))
         return 0; /* a small claim is only worth it when a thread would be idle */
     return room;
+}
+
+/* Nothing can be claimed now: a probe tells whether others have left anything. */
+static void look_only(engine *e)
+{
+    e->hungry = false;
+    e->probe_wanted = true;
 }
 
 void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
@@ -233,6 +250,8 @@ void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
     if (under_way > 0 && !e->backlog)
         return; /* one lane asks; the others join when it comes back full */
     room = room_to_claim(e, under_way);
+    if (room == 0 && threads(e) == 0)
+        look_only(e);
     if (room == 0)
         return;
     s = engine_add_sentence(lane, SENTENCE_CLAIM);
@@ -241,8 +260,7 @@ void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
         make_shares(e, now_us, lane, s);
     if (e->gated && s->of.claim.share_count == 0) {
         lane->flight.count--; /* all rates are used up; rate_at_us says when to look again */
-        e->hungry = false;
-        e->probe_wanted = true;
+        look_only(e);
         return;
     }
     if (look_for_stale) {

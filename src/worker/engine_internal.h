@@ -67,6 +67,7 @@ typedef struct engine_bucket {
 enum { ENGINE_GHOSTS = 16, ENGINE_TEXTS = 64, TIMEOUT_TEXT_BYTES = 48 };
 typedef struct engine_ghost {
     int64_t backend, until_us;
+    int32_t batch; /* as many jobs may be picked for us yet */
 } engine_ghost;
 
 typedef enum lane_state {
@@ -151,7 +152,7 @@ struct engine {
     int64_t claim_not_before_us, settle_not_before_us;
     int64_t poll_at_us, stale_look_at_us, beat_at_us, survey_at_us, aggregate_at_us;
     int64_t silence_us;    /* the shortest after which a job of ours is stale to somebody */
-    bool settled_since;    /* the last aggregation */
+    bool settled_since;    /* the last aggregation was said */
     int64_t look_again_us; /* how long to wait while due rows are locked by others */
     backoff refusal_backoff;
     int64_t refused_again_us; /* when the settles of JOB_REFUSED are tried again */
@@ -218,7 +219,7 @@ void engine_listen_tick(engine *e, int64_t now_us);
 void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane);
 void engine_add_adopt(engine *e, int64_t now_us, engine_lane *lane);
 void engine_refund(engine *e, engine_lane *lane, const sentence_reply *reply, int64_t now_us);
-void engine_add_ghost(engine *e, int64_t now_us, int64_t backend);
+void engine_add_ghost(engine *e, int64_t now_us, int64_t backend, int32_t batch);
 bool engine_anything_uncertain(const engine *e);
 size_t engine_collect_known(engine *e, int64_t *known);
 

@@ -181,6 +181,22 @@ void engine_started(engine *e, int64_t now_us, void *name)
     e->alarm_at_us = base_min_i64(e->alarm_at_us, job->alarm_us);
 }
 
+/* Every thread is stuck: what waits for one would wait for ever. */
+static bool exhausted(const engine *e)
+{
+    return e->stragglers >= (size_t)e->config.threads;
+}
+
+static void revoke_waiting(engine *e)
+{
+    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next) {
+        engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+        if (job->place == PLACE_POOL)
+            engine_revoke(e, job);
+    }
+}
+
 /* The job fails, though its handler still runs and keeps its thread. */
 static void abandon(engine *e, int64_t now_us, engine_job *job)
 {
@@ -191,7 +207,7 @@ static void abandon(engine *e, int64_t now_us, engine_job *job)
     e->stragglers += in_thread;
     e->counts.timed_out++;
     engine_say(e, NOTE_JOB_STUCK, -1, job->token.id, (int64_t)e->stragglers, NULL);
-    if (in_thread && e->stragglers == (size_t)e->config.threads)
+    if (in_thread && exhausted(e))
         engine_say(e, NOTE_POOL_EXHAUSTED, -1, 0, (int64_t)e->stragglers, NULL);
     job->outcome =
         (engine_outcome){.status = job->cancelled ? PGQ_STATUS_CANCELED
@@ -202,6 +218,8 @@ static void abandon(engine *e, int64_t now_us, engine_job *job)
         engine_forget(e, job);
     else
         finish_job(e, now_us, job);
+    if (in_thread && exhausted(e))
+        revoke_waiting(e);
 }
 
 static void ring(engine *e, int64_t now_us, engine_job *job)
@@ -209,6 +227,10 @@ static void ring(engine *e, int64_t now_us, engine_job *job)
     const engine_entrypoint *entry = &e->config.entrypoints[job->entrypoint];
     engine_action *action;
 
+    if (job->place == PLACE_RESTING && exhausted(e)) {
+        engine_give_back(e, now_us, job);
+        return;
+    }
     if (job->place == PLACE_RESTING) {
         job->place = PLACE_POOL;
         job->alarm_us = CLOCK_NEVER;
@@ -359,8 +381,8 @@ void engine_job_begin(engine *e, int64_t now_us, const claimed_row *row)
     e->counts.claimed++;
     if (job->cancelled)
         engine_say(e, NOTE_JOB_CANCELLED, -1, job->token.id, 0, NULL);
-    if (row->body == NULL || job->cancelled || e->state != ENGINE_RUNNING) {
-        engine_give_back(e, now_us, job); /* cancelled, or no memory or no time for it */
+    if (row->body == NULL || job->cancelled || e->state != ENGINE_RUNNING || exhausted(e)) {
+        engine_give_back(e, now_us, job); /* cancelled, or no memory, time or thread for it */
         return;
     }
     engine_move(e, job, JOB_HANDED);

@@ -178,6 +178,7 @@ static void add_aggregate(engine *e, engine_lane *lane)
 {
     (void)engine_add_sentence(lane, SENTENCE_AGGREGATE);
     e->aggregate_at_us = CLOCK_NEVER; /* until it is answered or lost */
+    e->settled_since = false;
 }
 
 static void plan_lane(engine *e, int64_t now_us, int index)
@@ -199,9 +200,11 @@ static void plan_lane(engine *e, int64_t now_us, int index)
     take_off(e, now_us, index);
 }
 
+/* What could still change something. A stopping worker that holds nothing does not wait for the
+ * control lane, whose packets may be dropped: no answer to a beat or a probe matters any more. */
 static bool anything_flies(const engine *e)
 {
-    for (int i = 0; i < e->lane_count; i++) {
+    for (int i = e->state == ENGINE_STOPPING ? 1 : 0; i < e->lane_count; i++) {
         if (e->lanes[i].state == LANE_FLYING)
             return true;
     }
@@ -223,9 +226,11 @@ static void plan_give_back(engine *e, int64_t now_us)
 
 static bool drained(const engine *e)
 {
-    if (e->hungry || e->adopt_wanted)
+    if (e->adopt_wanted)
         return false;
-    return e->config.only_job != 0 || e->queue_empty || (e->config.drain_now && !e->queue_due);
+    if (e->config.only_job != 0)
+        return true; /* whatever else there may be to do */
+    return !e->hungry && (e->queue_empty || (e->config.drain_now && !e->queue_due));
 }
 
 /* Ends a drained or a stopped run when nothing is left that could change. */

@@ -38,6 +38,7 @@ static void hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sent
         engine_say(e, NOTE_STATEMENT_REFUSED, 0, 0, 0, &reply->error);
         lane->listening = true; /* that is: not now */
         e->deaf = true;
+        e->ping_deadline_us = CLOCK_NEVER;
         return;
     }
     lane->listening = true;
@@ -138,14 +139,27 @@ static bool bury_ghosts(engine *e, int64_t now_us, const sentence *said,
     return gone;
 }
 
+/* A stopping worker that may not do it leaves the jobs to their heartbeat timeout. */
+static void refuse_adopt(engine *e, int64_t now_us, const sentence_reply *reply)
+{
+    bool for_good = reply->class != SQLSTATE_TRANSIENT && reply->class != SQLSTATE_CONTENDED;
+
+    if (for_good && e->state == ENGINE_STOPPING) {
+        e->ghost_count = 0;
+        engine_say(e, NOTE_STATEMENT_REFUSED, -1, 0, 0, &reply->error);
+        return;
+    }
+    e->adopt_wanted = true;
+    e->adopt_at_us = 0;
+    refuse_claim(e, now_us, reply);
+}
+
 static void hear_adopt(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     const sentence *said = &lane->flight.sentences[lane->answered - 1];
 
     if (reply->refused) {
-        e->adopt_wanted = true;
-        e->adopt_at_us = 0;
-        refuse_claim(e, now_us, reply);
+        refuse_adopt(e, now_us, reply);
         return;
     }
     accept_rows(e, now_us, reply);
@@ -219,7 +233,8 @@ static void refuse_settle(engine *e, int64_t now_us, engine_lane *lane, const se
     }
     if (!again && only->own_type == NULL) {
         engine_own_text(e, only, "SettleRefused", reply->error.message);
-        only->outcome.status = PGQ_STATUS_EXCEPTION;
+        if (only->outcome.status != PGQ_STATUS_CANCELED)
+            only->outcome.status = PGQ_STATUS_EXCEPTION;
         engine_say(e, NOTE_SETTLE_REFUSED, -1, only->token.id, 0, &reply->error);
         unsettle(e, lane, only->group, only->group);
         return;
@@ -412,7 +427,7 @@ static void hear_aggregate(engine *e, int64_t now_us, engine_lane *lane,
     int64_t interval_us = e->config.aggregate_interval_us, fifth_us = interval_us / 5;
     bool full = now_us - lane->flown_us >= FOLD_FULL_US;
 
-    e->settled_since = reply->refused || full;
+    e->settled_since |= reply->refused || full; /* or while it was under way */
     if (reply->refused)
         engine_say(e, NOTE_AGGREGATE_REFUSED, -1, 0, 0, &reply->error);
     interval_us += (int64_t)random_below(&e->random, (uint64_t)(2 * fifth_us + 1)) - fifth_us;

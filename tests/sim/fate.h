@@ -10,6 +10,7 @@
     X(TRANSIENT, 500, "statement refused for a moment (40001)")                \
     X(PERMISSION, 100, "statement refused for lack of a privilege (42501)")    \
     X(SESSION, 200, "statement refused, session ending (57P01)")               \
+    X(CONTENDED, 20, "claim refused, its seat just taken (23505)")             \
     X(POISON_TEXT, 100, "settle refused for the text of one job")              \
     X(POISON_ROW, 20, "settle refused for one row, whatever is written")       \
     X(CUT_BEFORE, 200, "connection lost before the server got the statement")  \
@@ -17,6 +18,7 @@
     X(CUT_MIDDLE, 25, "connection lost in the middle of a flight")             \
     X(CUT_IDLE, 100, "connection lost between flights")                        \
     X(LATE, 100, "statement of a lost connection carried out later")           \
+    X(GHOST, 50, "backend of a lost connection that lives on")                 \
     X(UNSAID, 100, "flight that could not be sent")                            \
     X(NO_CONNECT, 200, "connect refused")                                      \
     X(OUTAGE, 100, "database away for a while")                                \
@@ -24,43 +26,77 @@
     X(NOTIFY_LOST, 200, "notification lost")                                   \
     X(NOTIFY_TWICE, 200, "notification doubled")                               \
     X(NOTIFY_EARLY, 100, "notification before its cause")                      \
+    X(DEAF, 50, "LISTEN swallowed")                                            \
+    X(DROPPED, 50, "listener's packets dropped, no loss to be seen")           \
     X(CRASH, 100, "worker killed")                                             \
     X(FREEZE, 100, "worker stopped for a while")                               \
     X(STOP, 100, "worker asked to end")                                        \
+    X(HURRY, 50, "worker asked to end at once")                                \
     X(NOMEM, 100, "no memory for a claimed job")                               \
     X(LOCK, 100, "row locked by somebody else for a while")                    \
-    X(CANCEL, 100, "job cancelled, picked ones included")                      \
+    X(CANCEL, 100, "row deleted, picked ones included, without an event")      \
+    X(CANCEL_EVENT, 100, "jobs cancelled: event, then rows, then again")       \
+    X(ENDLESS, 10, "handler that does not end")                                \
     X(LATE_TICK, 500, "timer fired late")
 
-#define PATHS(X)                                                              \
-    X(RUN, 20000, "run of a job")                                             \
-    X(DONE, 10000, "job settled as successful")                               \
-    X(FAILED, 1000, "job settled as exception")                               \
-    X(HELD, 200, "job held")                                                  \
-    X(RETRIED, 1000, "job went back for a retry")                             \
-    X(DEFERRED, 1000, "deferred job became due")                              \
-    X(REPICK_DEAD, 100, "stale job of an ended worker claimed")               \
-    X(REPICK_LIVE, 50, "stale job of a living worker claimed")                \
-    X(REPICK_ORPHAN, 20, "stale job claimed that its worker did not know of") \
-    X(ADOPTED, 20, "job of a lost claim adopted")                             \
-    X(EXTRA_RUN, 50, "extra run of a job after its claim was lost")           \
-    X(OVERLAP, 10, "run beside a run that had lost its claim")                \
-    X(UNPROVEN, 10, "job not started, because its claim could not be proven") \
-    X(BISECTED, 50, "settle of several jobs refused and split")               \
-    X(REWORDED, 50, "settle that replaced a refused text")                    \
-    X(UNCERTAIN_DONE, 50, "settle sent again that had been carried out")      \
-    X(UNCERTAIN_AGAIN, 50, "settle sent again that had not been carried out") \
-    X(FENCED, 20, "settle of a stale token that wrote nothing")               \
-    X(TOLD_LOST, 50, "beat that told of a lost claim")                        \
-    X(TOLD_HANDLER, 50, "handler told to end early")                          \
-    X(REVOKED, 50, "job revoked before it started")                           \
-    X(RELEASED, 100, "job given back")                                        \
-    X(RELEASED_ALL, 2, "everything picked given back at a stop")              \
-    X(CLAIM_STOPPED, 2, "claim answered while its worker was stopping")       \
-    X(ENDED_STOPPED, 500, "worker ended cleanly after a stop")                \
-    X(ENDED_DRAINED, 50, "worker ended by itself, the queue empty")           \
-    X(ENDED_TIMEOUT, 20, "worker ended by its drain timeout")                 \
-    X(ENDED_AWAY, 1, "worker ended because the database stayed away")         \
+#define PATHS(X)                                                               \
+    X(RUN, 20000, "run of a job")                                              \
+    X(DONE, 10000, "job settled as successful")                                \
+    X(FAILED, 1000, "job settled as exception")                                \
+    X(HELD, 200, "job held")                                                   \
+    X(RETRIED, 1000, "job went back for a retry")                              \
+    X(CANCELLED, 50, "job settled as cancelled")                               \
+    X(DEFERRED, 1000, "deferred job became due")                               \
+    X(SEATED, 5000, "job claimed with a seat")                                 \
+    X(FULL, 2000, "claim that left due jobs, their entrypoint being full")     \
+    X(KEPT_SEAT, 20, "stale job that kept its seat")                           \
+    X(RATED, 1000, "job of a rated entrypoint claimed")                        \
+    X(HELD_FULL, 200, "worker holding all it may")                             \
+    X(REPICK_DEAD, 100, "stale job of an ended worker claimed")                \
+    X(REPICK_LIVE, 50, "stale job of a living worker claimed")                 \
+    X(REPICK_ORPHAN, 5, "stale job claimed that its worker did not know of")   \
+    X(ADOPTED, 20, "job of a lost claim adopted")                              \
+    X(ADOPTED_LATE, 5, "job of a claim adopted that came after its connection") \
+    X(GHOST_LIVED, 20, "adoption told of a living ghost")                      \
+    X(EXTRA_RUN, 50, "extra run of a job after its claim was lost")            \
+    X(OVERLAP, 10, "run beside a run that had lost its claim")                 \
+    X(UNPROVEN, 10, "job not started, because its claim could not be proven")  \
+    X(BISECTED, 50, "settle of several jobs refused and split")                \
+    X(REWORDED, 50, "settle that replaced a refused text")                     \
+    X(UNCERTAIN_DONE, 50, "settle sent again that had been carried out")       \
+    X(UNCERTAIN_AGAIN, 50, "settle sent again that had not been carried out")  \
+    X(FENCED, 20, "settle of a stale token that wrote nothing")                \
+    X(TOLD_LOST, 50, "beat that told of a lost claim")                         \
+    X(TOLD_HANDLER, 50, "handler told to end early")                           \
+    X(REVOKED, 50, "job revoked before it started")                            \
+    X(RELEASED, 100, "job given back")                                         \
+    X(CANCEL_TOLD, 20, "handler told that its job is cancelled")               \
+    X(CANCEL_UNSTARTED, 5, "job cancelled while it waited for a thread")       \
+    X(CANCEL_REMEMBERED, 2, "cancellation heard before the claim")             \
+    X(CANCEL_RETRY, 1, "retry of a cancelled job written as cancelled")        \
+    X(CANCEL_ROW, 50, "row that its canceller deleted")                        \
+    X(CANCEL_AGAIN, 1, "row that its canceller deleted at its second look")    \
+    X(TIMED_OUT, 100, "handler told that its time is over")                    \
+    X(ABANDONED, 50, "handler given up")                                       \
+    X(ABANDONED_PARKED, 2, "parked job given up")                              \
+    X(STRAGGLER_ENDED, 20, "handler that was given up ended")                  \
+    X(EXHAUSTED, 2, "worker without a thread that is not stuck")               \
+    X(PARKED, 500, "job parked")                                               \
+    X(RESTED, 200, "job started again after a rest")                           \
+    X(REST_BROKEN, 5, "rest broken off by a stop or a cancellation")           \
+    X(DEAF_FOUND, 50, "listener found to be deaf")                             \
+    X(DEAF_RESTORED, 20, "listener heard again")                               \
+    X(SURVEYED, 5, "different limits noticed")                                 \
+    X(FOLDED, 200, "log folded into the statistics")                           \
+    X(CLAIM_STOPPED, 2, "claim answered while its worker was stopping")        \
+    X(ENDED_STOPPED, 500, "worker ended cleanly after a stop")                 \
+    X(ENDED_DRAINED, 50, "worker ended by itself, the queue empty")            \
+    X(ENDED_NOW, 20, "worker ended by itself, jobs deferred or not")           \
+    X(ENDED_ONLY, 5, "worker ended after its only job")                        \
+    X(ENDED_TIMEOUT, 20, "worker ended by its drain timeout")                  \
+    X(ENDED_HURRIED, 5, "worker ended with handlers running, being hurried")   \
+    X(ENDED_DEAF, 10, "worker ended because its listener failed")              \
+    X(ENDED_AWAY, 1, "worker ended because the database stayed away")          \
     X(ENDED_REFUSED, 50, "worker ended because a statement was refused")
 
 #define FAULT_ENUM(name, minimum, text) FAULT_##name,

@@ -1,5 +1,4 @@
-/* Workers: each an engine, the jobs in its memory, and a pool of pretended threads that start
- * jobs, and leave them unstarted, as the real pool and driver do. */
+/* Workers: each an engine, and what it wants done. */
 #include "sim.h"
 #include "base/error.h"
 
@@ -39,220 +38,47 @@ static void on_tick(worker *who, const event *e)
     }
 }
 
+/* Whether it may claim: a thread is free, and it may hold one more. */
+static bool has_room(const worker *who)
+{
+    const engine_config *config = &who->config;
+
+    return who->alive && who->ready && !who->stopping && config->only_job == 0 &&
+           who->world->now_us >= who->frozen_until_us &&
+           who->waiting_live + (size_t)who->busy < (size_t)config->threads &&
+           (config->held_max == 0 || engine_held(who->engine) < (size_t)config->held_max);
+}
+
+static bool lane_good(const worker *who, int lane)
+{
+    const connection *c = who->lanes[lane];
+
+    return c != NULL && c->ready && !c->cut && !c->dropped;
+}
+
+static void update_since(int64_t *since_us, bool holds, int64_t now_us)
+{
+    if (!holds)
+        *since_us = CLOCK_NEVER;
+    else if (*since_us == CLOCK_NEVER)
+        *since_us = now_us;
+}
+
 void fleet_update_idle(worker *who)
 {
     world *w = who->world;
-    bool settles = false;
-    bool idle = who->alive && who->ready && !who->stopping && w->now_us >= who->frozen_until_us &&
-                who->in_pool < (size_t)who->config.threads;
+    bool settles = false, claims = has_room(who);
 
-    for (int i = 0; idle && i < who->lane_count; i++)
-        idle = who->lanes[i] != NULL && who->lanes[i]->ready && !who->lanes[i]->cut;
-    for (int i = 1; i < who->lane_count; i++)
+    for (int i = 1; i < who->lane_count; i++) {
+        claims = claims && lane_good(who, i);
         settles |= who->lanes[i] != NULL && who->lanes[i]->ready;
-    if (settles)
-        who->lanes_lost_us = CLOCK_NEVER;
-    else if (who->lanes_lost_us == CLOCK_NEVER)
-        who->lanes_lost_us = w->now_us;
-    if (!idle)
-        who->idle_since_us = CLOCK_NEVER;
-    else if (who->idle_since_us == CLOCK_NEVER)
-        who->idle_since_us = w->now_us;
-}
-
-/* ---- the pool ---- */
-
-body *fleet_hear_row(worker *who, claim_record *claim)
-{
-    world *w = who->world;
-    body *b = sim_array(w, 1, sizeof(*b));
-
-    *b = (body){.next = who->bodies,
-                .worker = who,
-                .claim = claim,
-                .token = claim->token,
-                .heard_us = w->now_us};
-    who->bodies = b;
-    who->kept++;
-    claim->body = b;
-    return b;
-}
-
-static void start_job(worker *who, const engine_action *action)
-{
-    body *b = action->body;
-    world *w = who->world;
-
-    if (b->forgotten || b->state != BODY_NEW) {
-        violated(w, "I2: job %lld was started twice or after it was forgotten",
-                 (long long)b->token.id);
-        return;
     }
-    if (who->stopping) {
-        violated(w, "I4: worker %d starts job %lld after it was asked to stop", (int)who->serial,
-                 (long long)b->token.id);
-        return;
-    }
-    if (who->waiting_count == who->waiting_capacity) {
-        violated(w, "I7: more jobs in the pool than the engine has room for");
-        return;
-    }
-    b->job = action->job;
-    b->state = BODY_WAITING;
-    who->waiting[(who->waiting_first + who->waiting_count++) % who->waiting_capacity] = b;
-    who->in_pool++;
-    event_add(w,
-              (event){.at_us = w->now_us + between(w, 0, 100), .kind = EVENT_PICK, .worker = who});
-}
-
-static body *take_waiting(worker *who)
-{
-    while (who->waiting_count > 0) {
-        body *b = who->waiting[who->waiting_first];
-
-        who->waiting_first = (who->waiting_first + 1) % who->waiting_capacity;
-        who->waiting_count--;
-        if (b->state == BODY_WAITING)
-            return b;
-    }
-    return NULL;
-}
-
-/* Whether the claim cannot have been lost by time alone: since a beat that knew the job, or since
- * the claim was sent. */
-static bool proven(const body *b)
-{
-    const worker *who = b->worker;
-    int64_t since_us = b->claim->sent_us;
-
-    if (who->beaten_us > b->heard_us)
-        since_us = who->beaten_us;
-    return who->world->now_us < since_us + who->world->heartbeat_us;
-}
-
-static int64_t handler_time(world *w)
-{
-    int64_t kind = between(w, 0, 99);
-
-    if (kind < 50)
-        return between(w, 0, 2000);
-    if (kind < 85 || !w->long_handlers)
-        return between(w, 2000, 50 * 1000);
-    return between(w, 50 * 1000, w->longest_handler_us);
-}
-
-static void begin_run(body *b)
-{
-    worker *who = b->worker;
-    world *w = who->world;
-
-    b->state = BODY_RUNNING;
-    b->began_us = w->now_us;
-    who->busy++;
-    count_path(w, PATH_RUN);
-    trace_add(w, "run begins", who, -1, b->token.id, b->token.updated);
-    oracle_began(b);
-    event_add(w, (event){.at_us = w->now_us + handler_time(w),
-                         .kind = EVENT_RUN_END,
-                         .worker = who,
-                         .what = b});
-}
-
-static void begin_runs(worker *who)
-{
-    world *w = who->world;
-    body *b;
-
-    while (who->busy < who->config.threads && (b = take_waiting(who)) != NULL) {
-        if (proven(b)) {
-            begin_run(b);
-            continue;
-        }
-        count_path(w, PATH_UNPROVEN);
-        b->state = BODY_REVOKED;
-        who->in_pool--;
-        trace_add(w, "not started", who, -1, b->token.id, b->token.updated);
-        engine_revoked(who->engine, w->now_us, b->job);
-    }
-    fleet_carry_out(who);
-}
-
-static engine_outcome draw_outcome(body *b)
-{
-    world *w = b->worker->world;
-    int64_t kind = between(w, 0, 99);
-    engine_outcome outcome = {
-        .status = PGQ_STATUS_SUCCESSFUL,
-        .text = chance(w, 7000) ? b : NULL,
-        .run_us = base_max_i64(1, w->now_us - b->began_us),
-    };
-
-    if (b->told && chance(w, 6000)) {
-        outcome.status = PGQ_STATUS_CANCELED;
-    } else if (kind < 8) {
-        outcome.status = PGQ_STATUS_EXCEPTION;
-    } else if (kind < 11) {
-        outcome.status = PGQ_STATUS_FAILED;
-    } else if (kind < 20 && w->now_us < w->enqueue_end_us) {
-        outcome.status = PGQ_STATUS_QUEUED;
-        outcome.delay_ms = chance(w, 3000) ? 0 : between(w, 1, 2000);
-    }
-    return outcome;
-}
-
-static void on_run_end(worker *who, body *b)
-{
-    world *w = who->world;
-
-    if (b->state != BODY_RUNNING)
-        return; /* it was told, and ended earlier */
-    b->state = BODY_ENDED;
-    b->ended_us = w->now_us;
-    b->outcome = draw_outcome(b);
-    who->busy--;
-    who->in_pool--;
-    trace_add(w, "run ends", who, -1, b->token.id, (int64_t)b->outcome.status);
-    engine_outcome_of(who->engine, w->now_us, b->job, &b->outcome);
-    begin_runs(who);
+    update_since(&who->lanes_lost_us, !settles, w->now_us);
+    update_since(&who->claims_since_us, claims, w->now_us);
+    update_since(&who->idle_since_us, claims && lane_good(who, 0), w->now_us);
 }
 
 /* ---- actions ---- */
-
-static void revoke(worker *who, body *b)
-{
-    world *w = who->world;
-
-    if (b->forgotten) {
-        violated(w, "I7: job %lld was revoked after it was forgotten", (long long)b->token.id);
-        return;
-    }
-    if (b->state != BODY_WAITING)
-        return;
-    count_path(w, PATH_REVOKED);
-    b->state = BODY_REVOKED;
-    who->in_pool--;
-    trace_add(w, "revoked", who, -1, b->token.id, b->token.updated);
-    engine_revoked(who->engine, w->now_us, b->job);
-}
-
-static void tell(worker *who, body *b)
-{
-    world *w = who->world;
-
-    if (b->forgotten) {
-        violated(w, "I7: the handler of job %lld was told after it was forgotten",
-                 (long long)b->token.id);
-        return;
-    }
-    count_path(w, PATH_TOLD_HANDLER);
-    b->told = true;
-    trace_add(w, "told to end", who, -1, b->token.id, b->token.updated);
-    if (b->state == BODY_RUNNING && chance(w, 6000))
-        event_add(w, (event){.at_us = w->now_us + between(w, 10, 10 * 1000),
-                             .kind = EVENT_RUN_END,
-                             .worker = who,
-                             .what = b});
-}
 
 static void note(worker *who, const engine_note *n)
 {
@@ -267,6 +93,18 @@ static void note(worker *who, const engine_note *n)
         who->stopping = true;
         who->stop_us = w->now_us;
         break;
+    case NOTE_LISTENER_FAILED:
+    case NOTE_LISTENER_RESTORED:
+        oracle_listen_noted(who, n);
+        break;
+    case NOTE_LIMITS_DIFFER:
+        oracle_surveyed(who, n);
+        break;
+    case NOTE_DEFERRED:
+        if (n->number != who->probe_deferred)
+            violated(w, "I6: worker %d says that %lld jobs are deferred; its probe saw %lld",
+                     (int)who->serial, (long long)n->number, (long long)who->probe_deferred);
+        break;
     default:
         break;
     }
@@ -277,11 +115,12 @@ static void end_worker(worker *who)
     world *w = who->world;
 
     for (body *b = who->bodies; b != NULL; b = b->next) {
-        if (b->state == BODY_RUNNING) {
+        if (b->state == BODY_RUNNING || b->state == BODY_PARKED) {
             b->state = BODY_ENDED; /* the process ends, and its handlers with it */
             b->ended_us = w->now_us;
         }
     }
+    oracle_check_rates(who);
     network_drop(who);
     who->alive = false;
     who->engine = engine_free(who->engine);
@@ -307,13 +146,16 @@ static void act(worker *who, const engine_action *action)
         engine_lane_lost(who->engine, w->now_us, action->lane, &error);
         break;
     case ACTION_START:
-        start_job(who, action);
+        hands_start(who, action);
         break;
     case ACTION_REVOKE:
-        revoke(who, action->body);
+        hands_revoke(who, action->body);
         break;
     case ACTION_TELL:
-        tell(who, action->body);
+        hands_tell(who, action->body, action->why);
+        break;
+    case ACTION_ABANDON:
+        hands_abandon(who, action->body);
         break;
     case ACTION_FORGET:
         oracle_forgot(action->body);
@@ -347,24 +189,91 @@ void fleet_carry_out(worker *who)
 
 /* ---- life ---- */
 
-static engine_config draw_config(world *w, bool may_drain)
+static int32_t draw_limit(world *w)
+{
+    return chance(w, 4500) ? 0 : (int32_t)between(w, 1, 3);
+}
+
+static engine_entrypoint draw_entry(world *w)
+{
+    static const double rates[] = {0.8, 3, 12, 40, 200};
+    engine_entrypoint entry = {
+        .limit = draw_limit(w),
+        .rated = chance(w, 2000),
+        .silence_us = w->heartbeat_us,
+        .failure = chance(w, 5000) ? PGQ_STATUS_EXCEPTION : PGQ_STATUS_FAILED,
+    };
+
+    if (entry.rated)
+        entry.rate = chance(w, 1000) ? 0 : rates[between(w, 0, (int64_t)BASE_COUNT(rates) - 1)];
+    if (chance(w, 2500) && w->heartbeat_us >= 1000 * 1000)
+        entry.silence_us = chance(w, 7000) ? w->heartbeat_us / 2 : 2 * w->heartbeat_us;
+    if (chance(w, 2500)) {
+        entry.timeout_us = between(w, 5 * 1000, 300 * 1000);
+        entry.grace_us = between(w, 0, 200 * 1000);
+    }
+    return entry;
+}
+
+void fleet_draw_entries(world *w)
+{
+    w->entry_count = (size_t)between(w, 1, MODEL_ENTRIES_MAX);
+    w->same_limits = !chance(w, 1000);
+    for (size_t i = 0; i < w->entry_count; i++) {
+        entry_plan *entry = &w->entries[i];
+
+        entry->options = draw_entry(w);
+        entry->never = entry->options.rated && entry->options.rate <= 0;
+        entry->endless = entry->options.timeout_us > 0 && chance(w, 3000);
+    }
+}
+
+model_caller fleet_caller(const worker *who)
+{
+    return (model_caller){who->serial, who->registered, who->world->entry_count};
+}
+
+static void learn_entries(worker *who)
+{
+    world *w = who->world;
+
+    for (size_t i = 0; i < w->entry_count; i++) {
+        who->entries[i] = w->entries[i].options;
+        if (!w->same_limits && chance(w, 4000))
+            who->entries[i].limit = draw_limit(w);
+        who->registered[i] = (model_entry){who->entries[i].limit, who->entries[i].silence_us};
+    }
+    who->config.entrypoints = who->entries;
+    who->config.entrypoint_count = w->entry_count;
+}
+
+static engine_config draw_config(world *w, bool may_drain, int64_t only_job)
 {
     engine_config config = {
         .lanes = (int)between(w, 1, 3),
         .threads = (int)between(w, 1, 6),
         .batch_size = (int)between(w, 1, 12),
         .drain = may_drain && chance(w, 5000),
+        .end_when_deaf = may_drain && chance(w, 2000),
+        .only_job = only_job,
         .dequeue_timeout_us = w->dequeue_us,
         .heartbeat_timeout_us = w->heartbeat_us,
+        .probe_interval_us = w->probe_interval_us,
+        .probe_timeout_us = w->probe_timeout_us,
+        .aggregate_interval_us = w->aggregate_us,
+        .held_max = chance(w, 1500) ? (int)between(w, 1, 8) : (int)between(w, 60, 200),
         .seed = random_next(&w->random),
     };
 
+    config.drain_now = config.drain && chance(w, 4000);
+    if (chance(w, 500))
+        config.held_max = 0;
     if (chance(w, 2500))
         config.drain_timeout_us = between(w, 50 * 1000, 2 * w->heartbeat_us);
     return config;
 }
 
-void fleet_begin(world *w, bool may_drain)
+void fleet_begin(world *w, bool may_drain, int64_t only_job)
 {
     worker *who;
 
@@ -374,16 +283,26 @@ void fleet_begin(world *w, bool may_drain)
     *who = (worker){
         .world = w,
         .serial = (int64_t)w->worker_count + 1,
-        .config = draw_config(w, may_drain),
+        .config = draw_config(w, may_drain, only_job),
         .alive = true,
         .lane_away = -1,
         .tick_at_us = CLOCK_NEVER,
         .idle_since_us = CLOCK_NEVER,
+        .claims_since_us = CLOCK_NEVER,
         .disturbed_us = -1,
         .hampered_us = -BACKOFF_US,
+        .refused_us = -BACKOFF_US,
+        .claim_lost_us = -GHOST_US - BACKOFF_US,
         .lanes_lost_us = CLOCK_NEVER,
+        .deaf_noted_us = CLOCK_NEVER,
+        .settled_us = CLOCK_NEVER,
+        .hurried_us = CLOCK_NEVER,
         .missed_us = -1,
+        .exhausted_us = -1,
+        .listen_hurt_us = -1,
     };
+    learn_entries(who);
+    who->cancel_heard = sim_array(w, w->jobs_planned, sizeof(int64_t));
     who->lane_count = who->config.lanes + 1;
     if (engine_new(&who->config, &who->engine) != PGQ_OK) {
         violated(w, "no memory for an engine");
@@ -403,6 +322,23 @@ void fleet_stop(worker *who)
     who->asked_to_stop = true;
     engine_stop(who->engine, who->world->now_us);
     fleet_carry_out(who);
+}
+
+void fleet_hurry(worker *who)
+{
+    world *w = who->world;
+
+    trace_add(w, "is asked to end at once", who, -1, 0, 0);
+    who->asked_to_stop = true;
+    who->hurried_us = base_min_i64(who->hurried_us, w->now_us);
+    engine_hurry(who->engine, w->now_us);
+    fleet_carry_out(who);
+    for (const body *b = who->bodies; who->alive && b != NULL; b = b->next) {
+        if (!b->told && !b->forgotten && !b->abandoned &&
+            (b->state == BODY_RUNNING || b->state == BODY_PARKED))
+            violated(w, "I4: worker %d hurries and has not told job %lld", (int)who->serial,
+                     (long long)b->token.id);
+    }
 }
 
 void fleet_kill(worker *who)
@@ -426,7 +362,7 @@ void fleet_event(world *w, const event *e)
     if (e->kind == EVENT_TICK)
         on_tick(e->worker, e);
     else if (e->kind == EVENT_PICK)
-        begin_runs(e->worker);
+        hands_pick(e->worker);
     else
-        on_run_end(e->worker, e->what);
+        hands_run_end(e->worker, e->what, e->tale);
 }

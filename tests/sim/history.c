@@ -14,14 +14,6 @@ enum {
     TIMES_MAX = 4 /* how often a fault falls that falls at a planned time */
 };
 
-typedef enum tale {
-    TALE_ENQUEUE,
-    TALE_ENQUEUE_SILENTLY, /* the notification came before */
-    TALE_BEGIN,
-    TALE_REQUEUE,
-    TALE_FAULT /* + the fault */
-} tale;
-
 static const world *running;
 
 const world *history_running(void)
@@ -66,7 +58,7 @@ void *sim_array(world *w, size_t count, size_t size)
     return array;
 }
 
-static void plan(world *w, int64_t at_us, int what)
+void plan(world *w, int64_t at_us, int what)
 {
     event_add(w, (event){.at_us = at_us, .kind = EVENT_TALE, .tale = what});
 }
@@ -81,12 +73,14 @@ static const struct {
     [FAULT_TRANSIENT] = {20, 400, false},
     [FAULT_PERMISSION] = {1, 1, false},
     [FAULT_SESSION] = {10, 200, false},
+    [FAULT_CONTENDED] = {2000, 8000, true},
     [FAULT_POISON_TEXT] = {200, 1500, true},
     [FAULT_POISON_ROW] = {50, 300, false},
     [FAULT_CUT_BEFORE] = {20, 300, false},
     [FAULT_CUT_AFTER] = {20, 300, false},
     [FAULT_CUT_IDLE] = {1, 1, false},
     [FAULT_LATE] = {5000, 5000, false},
+    [FAULT_GHOST] = {2000, 8000, false},
     [FAULT_UNSAID] = {10, 100, false},
     [FAULT_NO_CONNECT] = {300, 3000, false},
     [FAULT_OUTAGE] = {1, 1, false},
@@ -94,12 +88,17 @@ static const struct {
     [FAULT_NOTIFY_LOST] = {300, 5000, false},
     [FAULT_NOTIFY_TWICE] = {1000, 5000, true},
     [FAULT_NOTIFY_EARLY] = {1000, 5000, true},
+    [FAULT_DEAF] = {1000, 6000, false},
+    [FAULT_DROPPED] = {1, 1, false},
     [FAULT_CRASH] = {1, 1, false},
     [FAULT_FREEZE] = {1, 1, false},
     [FAULT_STOP] = {1, 1, true},
+    [FAULT_HURRY] = {1, 1, true},
     [FAULT_NOMEM] = {100, 1000, true},
     [FAULT_LOCK] = {1, 1, false},
     [FAULT_CANCEL] = {1, 1, true},
+    [FAULT_CANCEL_EVENT] = {1, 1, true},
+    [FAULT_ENDLESS] = {500, 5000, true},
     [FAULT_LATE_TICK] = {300, 5000, true},
 };
 
@@ -120,6 +119,17 @@ static void draw_faults(world *w)
     w->locks = w->fault_rates[FAULT_LOCK] > 0;
 }
 
+static void draw_probes(world *w)
+{
+    static const int intervals_ms[] = {200, 1000, 3000, 10000};
+    static const int timeouts_ms[] = {100, 500, 2000};
+    static const int folds_ms[] = {0, 500, 2000, 30000};
+
+    w->probe_interval_us = (int64_t)MS * intervals_ms[between(w, 0, 3)];
+    w->probe_timeout_us = (int64_t)MS * timeouts_ms[between(w, 0, 2)];
+    w->aggregate_us = (int64_t)MS * folds_ms[between(w, 0, 3)];
+}
+
 static void draw_times(world *w)
 {
     static const int heartbeats_ms[] = {300, 1000, 3000};
@@ -136,6 +146,9 @@ static void draw_times(world *w)
     w->enqueue_end_us = w->faults_end_us + 2 * SECOND;
     w->long_handlers = chance(w, 5000);
     w->longest_handler_us = w->long_handlers ? 3 * w->heartbeat_us : 50 * MS;
+    w->parks = chance(w, 3000);
+    w->rests = chance(w, 3000);
+    w->endless_left = (int)between(w, 0, 3);
 }
 
 static void draw_history(world *w)
@@ -143,6 +156,8 @@ static void draw_history(world *w)
     int64_t enqueues = between(w, 10, 30);
 
     draw_times(w);
+    draw_probes(w);
+    fleet_draw_entries(w);
     draw_faults(w);
     /* now and then one alone, for whom nobody else wakes */
     w->wanted_workers = chance(w, 1500) ? 1 : (int)between(w, 2, 5);
@@ -160,200 +175,6 @@ static void draw_history(world *w)
     event_add(w, (event){.at_us = CHECK_EVERY_US, .kind = EVENT_CHECK});
 }
 
-/* ---- the work ---- */
-
-static void enqueue_some(world *w)
-{
-    int64_t count = between(w, 1, 8);
-
-    for (int64_t i = 0; i < count; i++) {
-        int64_t delay_us = chance(w, 1500) ? between(w, 1, 2 * SECOND) : 0;
-        model_row *row = model_enqueue(&w->model, w->now_us, delay_us, (int32_t)between(w, 0, 2));
-
-        if (chance(w, w->fault_rates[FAULT_POISON_TEXT]))
-            row->poison = POISON_TEXT;
-        else if (chance(w, w->fault_rates[FAULT_POISON_ROW]))
-            row->poison = POISON_ROW;
-        if (row->poison == POISON_ROW)
-            row->poisoned_until_us = between(w, w->now_us, w->faults_end_us + 40 * SECOND);
-        w->jobs[row->id - 1].passed_over_us = -1;
-        trace_add(w, "enqueued: job, delay", NULL, -1, row->id, delay_us);
-    }
-    w->enqueues_left--;
-}
-
-static void enqueue(world *w)
-{
-    if (befalls(w, FAULT_NOTIFY_EARLY)) {
-        network_notify(w);
-        plan(w, w->now_us + between(w, 100, 20 * MS), TALE_ENQUEUE_SILENTLY);
-        return;
-    }
-    enqueue_some(w);
-    network_notify(w);
-    if (w->model.row_count + 16 < w->jobs_planned - 8 * w->enqueues_left && chance(w, 5000)) {
-        w->enqueues_left++; /* while the workers are about to claim the first ones */
-        plan(w, w->now_us + between(w, 50, 600), TALE_ENQUEUE);
-    }
-}
-
-static model_row *any_row(world *w, bool held)
-{
-    size_t count = w->model.row_count, first;
-
-    if (count == 0)
-        return NULL;
-    first = (size_t)between(w, 0, (int64_t)count - 1);
-    for (size_t i = 0; i < count; i++) {
-        model_row *row = &w->model.rows[(first + i) % count];
-
-        if (row->present && (!held || row->status == PGQ_STATUS_FAILED))
-            return row;
-    }
-    return NULL;
-}
-
-static void requeue(world *w)
-{
-    model_row *row = any_row(w, true);
-
-    if (row == NULL)
-        return;
-    model_requeue(&w->model, row, w->now_us);
-    w->model.told = false;
-    trace_add(w, "requeued", NULL, -1, row->id, 0);
-    network_notify(w);
-}
-
-/* ---- faults at planned times ---- */
-
-static worker *any_worker(world *w)
-{
-    size_t first;
-
-    if (w->worker_count == 0)
-        return NULL;
-    first = (size_t)between(w, 0, (int64_t)w->worker_count - 1);
-    for (size_t i = 0; i < w->worker_count; i++) {
-        worker *who = w->workers[(first + i) % w->worker_count];
-
-        if (who->alive && w->now_us >= who->frozen_until_us)
-            return who;
-    }
-    return NULL;
-}
-
-static int64_t until_faults_end(world *w, int64_t most_us)
-{
-    return base_min_i64(w->faults_end_us, w->now_us + between(w, 100 * MS, most_us));
-}
-
-static void cut_lanes(worker *who, int only)
-{
-    for (int i = 0; i < who->lane_count; i++) {
-        connection *c = who->lanes[i];
-
-        if (c != NULL && c->open && c->ready && (only < 0 || only == i))
-            network_cut(c, between(who->world, 20, 5 * MS));
-    }
-}
-
-static void outage(world *w, worker *who)
-{
-    int64_t most_us = w->slow ? 120 * (int64_t)SECOND : 3 * SECOND;
-    int64_t until_us = until_faults_end(w, most_us);
-
-    if (w->slow && chance(w, 5000))
-        fleet_stop(who);
-    if (chance(w, 5000)) {
-        who->lanes_away_until_us = until_us;
-        who->lane_away = chance(w, 5000) ? -1 : (int)between(w, 0, who->lane_count - 1);
-        cut_lanes(who, who->lane_away);
-        return;
-    }
-    w->away_until_us = until_us;
-    for (size_t i = 0; i < w->worker_count; i++) {
-        if (w->workers[i]->alive)
-            cut_lanes(w->workers[i], -1);
-    }
-}
-
-static void freeze(world *w, worker *who)
-{
-    who->frozen_until_us = until_faults_end(w, 3 * w->heartbeat_us);
-    oracle_disturb(who, who->frozen_until_us);
-    fleet_update_idle(who);
-    trace_add(w, "is frozen until", who, -1, who->frozen_until_us, 0);
-}
-
-static void lock_row(world *w, model_row *row)
-{
-    row->locked_until_us = until_faults_end(w, 2 * w->heartbeat_us);
-    trace_add(w, "locked: job, until", NULL, -1, row->id, row->locked_until_us);
-}
-
-static void planned_fault(world *w, fault f)
-{
-    worker *who = any_worker(w);
-    model_row *row = any_row(w, false);
-
-    if (who == NULL || row == NULL)
-        return;
-    if (f != FAULT_PERMISSION)
-        count_fault(w, f); /* that one counts when it refuses */
-    switch (f) {
-    case FAULT_CUT_IDLE:
-        cut_lanes(who, (int)between(w, 0, who->lane_count - 1));
-        break;
-    case FAULT_OUTAGE:
-        outage(w, who);
-        break;
-    case FAULT_CRASH:
-        fleet_kill(who);
-        break;
-    case FAULT_FREEZE:
-        freeze(w, who);
-        break;
-    case FAULT_STOP:
-        if (w->fault_rates[FAULT_CUT_IDLE] > 0 && chance(w, 5000))
-            cut_lanes(who, -1); /* before the worker sees it, it is asked to stop */
-        fleet_stop(who);
-        break;
-    case FAULT_PERMISSION:
-        w->denied_until_us = until_faults_end(w, 3 * SECOND);
-        w->denied_claims = chance(w, 3000);
-        break;
-    case FAULT_LOCK:
-        lock_row(w, row);
-        break;
-    default:
-        trace_add(w, "cancelled", NULL, -1, row->id, (int64_t)row->status);
-        model_cancel(&w->model, row);
-        break;
-    }
-}
-
-static void on_tale(world *w, int what)
-{
-    switch (what) {
-    case TALE_ENQUEUE:
-        enqueue(w);
-        break;
-    case TALE_ENQUEUE_SILENTLY:
-        enqueue_some(w);
-        break;
-    case TALE_BEGIN:
-        fleet_begin(w, true);
-        break;
-    case TALE_REQUEUE:
-        requeue(w);
-        break;
-    default:
-        planned_fault(w, (fault)(what - TALE_FAULT));
-        break;
-    }
-}
-
 /* ---- coming to rest ---- */
 
 /* Somebody starts workers again that ended; after the faults at least one that stays. */
@@ -364,28 +185,39 @@ static void keep_fleet(world *w)
     for (size_t i = 0; i < w->worker_count; i++) {
         const worker *who = w->workers[i];
 
-        stays |= who->alive && !who->stopping && !who->asked_to_stop && !who->config.drain;
+        stays |= who->alive && !who->stopping && !who->asked_to_stop && !who->config.drain &&
+                 who->config.only_job == 0 && who->stragglers < (size_t)who->config.threads;
     }
     if (w->now_us >= w->faults_end_us && !stays)
-        fleet_begin(w, false);
+        fleet_begin(w, false, 0);
     else if (w->now_us < w->faults_end_us && w->worker_count < SIM_WORKERS_MAX / 2 &&
              fleet_alive(w) < (size_t)w->wanted_workers && chance(w, 1000))
-        fleet_begin(w, true);
+        fleet_begin(w, true, 0);
+}
+
+static bool anything_queued(const world *w)
+{
+    for (size_t i = 0; i < w->model.row_count; i++) {
+        if (w->model.rows[i].present && w->model.rows[i].status == PGQ_STATUS_QUEUED)
+            return true;
+    }
+    return false;
 }
 
 static void close_fleet(world *w)
 {
     bool waits = false;
-    int64_t bound_us = w->drained_us + w->dequeue_us + w->heartbeat_us + 8 * SECOND;
+    int64_t bound_us = w->drained_us + w->dequeue_us + w->heartbeat_us + 8 * SECOND + GHOST_US;
 
     for (size_t i = 0; i < w->worker_count && !w->failed; i++) {
         const worker *who = w->workers[i];
 
-        if (!who->alive || !who->config.drain || who->stopping)
+        if (!who->alive || who->stopping ||
+            !(who->config.only_job != 0 || (who->config.drain && !anything_queued(w))))
             continue;
         waits = true;
         if (w->now_us > bound_us && who->kept == 0)
-            violated(w, "I4: worker %d drains an empty queue and does not end", (int)who->serial);
+            violated(w, "I4: worker %d has nothing left to do and does not end", (int)who->serial);
     }
     if (waits && w->now_us <= bound_us)
         return;
@@ -397,11 +229,24 @@ static void close_fleet(world *w)
     }
 }
 
+/* How long the queue may take to drain: one thread does all of it, at the lowest rate. */
+static int64_t longest_drain(const world *w)
+{
+    int64_t each_us = 3 * w->longest_handler_us + SECOND;
+
+    for (size_t i = 0; i < w->entry_count; i++) {
+        const engine_entrypoint *entry = &w->entries[i].options;
+
+        if (entry->rated && entry->rate > 0)
+            each_us = base_max_i64(each_us, (int64_t)(2e6 / entry->rate));
+    }
+    return (int64_t)w->jobs_planned * each_us + 120 * (int64_t)SECOND +
+           4 * (w->dequeue_us + w->heartbeat_us);
+}
+
 static void on_check(world *w)
 {
-    int64_t rest_us = w->longest_handler_us + 3 * w->heartbeat_us + 10 * SECOND;
-    int64_t drain_us = (int64_t)w->jobs_planned * w->longest_handler_us + 120 * (int64_t)SECOND +
-                       4 * (w->dequeue_us + w->heartbeat_us);
+    int64_t rest_us = 3 * w->longest_handler_us + 3 * w->heartbeat_us + 10 * SECOND + GHOST_US;
 
     event_add(w, (event){.at_us = w->now_us + CHECK_EVERY_US, .kind = EVENT_CHECK});
     oracle_check(w);
@@ -413,13 +258,13 @@ static void on_check(world *w)
         return;
     }
     keep_fleet(w);
-    if (w->enqueues_left > 0 || model_unfinished(&w->model) || w->now_us < w->enqueue_end_us)
+    if (w->enqueues_left > 0 || plot_unfinished(w) || w->now_us < w->enqueue_end_us)
         w->drained_us = CLOCK_NEVER;
     else if (w->drained_us == CLOCK_NEVER)
         w->drained_us = w->now_us;
     if (w->drained_us != CLOCK_NEVER)
         close_fleet(w);
-    else if (w->now_us > w->enqueue_end_us + drain_us)
+    else if (w->now_us > w->enqueue_end_us + longest_drain(w))
         violated(w, "I4: the queue does not drain");
 }
 
@@ -442,7 +287,10 @@ static void play(world *w, const event *e)
     }
     switch (e->kind) {
     case EVENT_TALE:
-        on_tale(w, e->tale);
+        plot_tale(w, e->tale);
+        break;
+    case EVENT_CANCEL:
+        plot_cancel(w, e->what);
         break;
     case EVENT_CHECK:
         on_check(w);

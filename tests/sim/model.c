@@ -1,7 +1,7 @@
 #include "model.h"
 #include "base/clock.h"
 
-#include <stdlib.h>
+enum { FOLDED_AT_ONCE = 10 * 10000 };
 
 bool model_init(model *m, arena *memory, size_t capacity, int64_t heartbeat_timeout_us)
 {
@@ -10,17 +10,30 @@ bool model_init(model *m, arena *memory, size_t capacity, int64_t heartbeat_time
         .row_capacity = capacity,
         .heartbeat_timeout_us = heartbeat_timeout_us,
         .rows = arena_array(memory, capacity, sizeof(model_row)),
+        .order = arena_array(memory, capacity, sizeof(model_row *)),
     };
-    return m->rows != NULL;
+    return m->rows != NULL && m->order != NULL;
 }
 
-static int64_t stamp(model *m, int64_t now_us)
+int64_t model_stamp(model *m, int64_t now_us)
 {
     m->last_stamp_us = base_max_i64(m->last_stamp_us + 1, now_us);
     return m->last_stamp_us;
 }
 
-model_row *model_enqueue(model *m, int64_t now_us, int64_t delay_us, int32_t priority)
+void model_log(model *m, pgq_status status)
+{
+    m->log[status]++;
+    m->unfolded[status]++;
+}
+
+bool model_locked(const model_row *row, int64_t now_us)
+{
+    return row->locked_until_us > now_us;
+}
+
+model_row *model_enqueue(model *m, int64_t now_us, int64_t delay_us, int32_t priority,
+                         uint32_t entrypoint)
 {
     model_row *row = &m->rows[m->row_count++];
 
@@ -28,12 +41,15 @@ model_row *model_enqueue(model *m, int64_t now_us, int64_t delay_us, int32_t pri
         .id = (int64_t)m->row_count,
         .present = true,
         .priority = priority,
+        .entrypoint = entrypoint,
         .status = PGQ_STATUS_QUEUED,
+        .seat = MODEL_NO_SEAT,
         .updated = now_us,
         .heartbeat = now_us,
         .execute_after = now_us + delay_us,
         .queued_us = now_us,
     };
+    model_log(m, PGQ_STATUS_QUEUED);
     return row;
 }
 
@@ -42,25 +58,28 @@ model_row *model_row_of(model *m, int64_t id)
     return id >= 1 && id <= (int64_t)m->row_count ? &m->rows[id - 1] : NULL;
 }
 
-static void end_row(model_row *row, pgq_status status)
+static void end_row(model *m, model_row *row, pgq_status status)
 {
     row->present = false;
     row->terminal = status;
     row->terminal_count++;
+    model_log(m, status);
 }
 
 void model_cancel(model *m, model_row *row)
 {
-    (void)m;
-    end_row(row, PGQ_STATUS_CANCELED);
+    end_row(m, row, PGQ_STATUS_CANCELED);
+    m->freed = true;
 }
 
 static void queue_row(model *m, model_row *row, int64_t now_us)
 {
     row->status = PGQ_STATUS_QUEUED;
     row->manager = 0;
-    row->updated = stamp(m, now_us);
+    row->seat = MODEL_NO_SEAT;
+    row->updated = model_stamp(m, now_us);
     row->queued_us = now_us;
+    model_log(m, PGQ_STATUS_QUEUED);
 }
 
 void model_requeue(model *m, model_row *row, int64_t now_us)
@@ -71,9 +90,12 @@ void model_requeue(model *m, model_row *row, int64_t now_us)
     m->told = true;
 }
 
-static bool locked(const model_row *row, int64_t now_us)
+void model_hand_over(model *m, model_row *row, int64_t now_us, int64_t manager)
 {
-    return row->locked_until_us > now_us;
+    row->manager = manager;
+    row->updated = model_stamp(m, now_us);
+    row->heartbeat = now_us;
+    row->how = HOW_HANDED;
 }
 
 static bool held_by(const model_row *row, int64_t manager, const claim_token *token)
@@ -82,15 +104,16 @@ static bool held_by(const model_row *row, int64_t manager, const claim_token *to
            row->manager == manager && (token == NULL || row->updated == token->updated);
 }
 
-model_poison model_poisoned(model *m, int64_t now_us, const sentence *s)
+model_poison model_poisoned(model *m, int64_t now_us, int64_t manager, const sentence *s)
 {
     for (size_t i = 0; s->kind == SENTENCE_SETTLE && i < s->of.settle.count; i++) {
         const settle_item *item = &s->of.settle.items[i];
         const model_row *row = model_row_of(m, item->token.id);
 
-        if (row->poison == POISON_TEXT && item->refused_text == NULL)
+        if (row->poison == POISON_TEXT && item->own_type == NULL)
             return POISON_TEXT;
-        if (row->poison == POISON_ROW && now_us < row->poisoned_until_us)
+        if (row->poison == POISON_ROW && now_us < row->poisoned_until_us &&
+            held_by(row, manager, &item->token))
             return POISON_ROW;
     }
     return POISON_NONE;
@@ -98,101 +121,21 @@ model_poison model_poisoned(model *m, int64_t now_us, const sentence *s)
 
 int64_t model_blocked_until(model *m, int64_t now_us, int64_t manager, const sentence *s)
 {
-    bool all = s->kind == SENTENCE_RELEASE && s->of.tokens.tokens == NULL;
     int64_t until_us = 0;
     size_t count = 0;
 
     if (s->kind == SENTENCE_SETTLE)
         count = s->of.settle.count;
     else if (s->kind == SENTENCE_RELEASE)
-        count = all ? m->row_count : s->of.tokens.count;
+        count = s->of.tokens.count;
     for (size_t i = 0; i < count; i++) {
-        int64_t id = (int64_t)i + 1;
+        int64_t id = s->kind == SENTENCE_SETTLE ? s->of.settle.items[i].token.id
+                                                : s->of.tokens.tokens[i].id;
 
-        if (!all)
-            id = s->kind == SENTENCE_SETTLE ? s->of.settle.items[i].token.id
-                                            : s->of.tokens.tokens[i].id;
         if (held_by(model_row_of(m, id), manager, NULL))
             until_us = base_max_i64(until_us, model_row_of(m, id)->locked_until_us);
     }
     return until_us > now_us ? until_us : 0;
-}
-
-static bool is_known(const sentence *s, int64_t id)
-{
-    for (size_t i = 0; i < s->of.claim.known_count; i++) {
-        if (s->of.claim.known[i] == id)
-            return true;
-    }
-    return false;
-}
-
-/* Whether claim_row.sql would choose the row, and in which of its three ways. */
-static bool claimable(const model *m, int64_t now_us, int64_t manager, const sentence *s,
-                      const model_row *row, model_how *ret_how)
-{
-    if (!row->present || locked(row, now_us))
-        return false;
-    if (row->status == PGQ_STATUS_QUEUED && row->execute_after <= now_us) {
-        *ret_how = HOW_FRESH;
-        return true;
-    }
-    /* `<> ALL (NULL)` is not true: without known ids there is neither a stale nor an adopted one */
-    if (row->status != PGQ_STATUS_PICKED || s->of.claim.known == NULL || is_known(s, row->id))
-        return false;
-    if (row->heartbeat < now_us - m->heartbeat_timeout_us) {
-        *ret_how = HOW_STALE;
-        return true;
-    }
-    *ret_how = HOW_ADOPTED;
-    return s->of.claim.adopt && row->manager == manager;
-}
-
-static int compare_rows(const void *a, const void *b)
-{
-    const model_row *left = *(model_row *const *)a, *right = *(model_row *const *)b;
-
-    if (left->priority != right->priority)
-        return left->priority > right->priority ? -1 : 1;
-    return left->id < right->id ? -1 : left->id > right->id;
-}
-
-static void claim(model *m, int64_t now_us, int64_t manager, const sentence *s,
-                  sentence_reply *reply)
-{
-    model_row **chosen = arena_array(m->memory, m->row_count + 1, sizeof(*chosen));
-    size_t count = 0, wanted = (size_t)s->of.claim.batch;
-    claimed_row *rows;
-
-    for (size_t i = 0; i < m->row_count; i++) {
-        model_how how;
-
-        if (claimable(m, now_us, manager, s, &m->rows[i], &how)) {
-            m->rows[i].how = how;
-            chosen[count++] = &m->rows[i];
-        }
-    }
-    qsort(chosen, count, sizeof(chosen[0]), compare_rows);
-    if (count > wanted)
-        count = wanted;
-    rows = arena_array(m->memory, count + 1, sizeof(*rows));
-    for (size_t i = 0; i < count; i++) {
-        model_row *row = chosen[i];
-
-        row->heartbeat_before = row->heartbeat;
-        row->status = PGQ_STATUS_PICKED;
-        row->manager = manager;
-        row->updated = stamp(m, now_us);
-        row->heartbeat = now_us;
-        rows[i] = (claimed_row){
-            .token = {row->id, row->updated},
-            .priority = row->priority,
-            .attempts = row->attempts,
-            .entrypoint = row->entrypoint,
-        };
-    }
-    reply->rows = rows;
-    reply->row_count = count;
 }
 
 static void settle_one(model *m, int64_t now_us, model_row *row, const settle_item *item)
@@ -201,7 +144,9 @@ static void settle_one(model *m, int64_t now_us, model_row *row, const settle_it
     case PGQ_STATUS_FAILED:
         row->status = PGQ_STATUS_FAILED;
         row->manager = 0;
-        row->updated = stamp(m, now_us);
+        row->seat = MODEL_NO_SEAT;
+        row->updated = model_stamp(m, now_us);
+        model_log(m, PGQ_STATUS_FAILED);
         break;
     case PGQ_STATUS_QUEUED:
         row->execute_after = now_us + item->delay_ms * 1000;
@@ -209,7 +154,7 @@ static void settle_one(model *m, int64_t now_us, model_row *row, const settle_it
         queue_row(m, row, now_us);
         break;
     default:
-        end_row(row, item->status);
+        end_row(m, row, item->status);
         break;
     }
 }
@@ -229,6 +174,7 @@ static void settle(model *m, int64_t now_us, int64_t manager, const sentence *s,
         settle_one(m, now_us, row, item);
     }
     reply->places = places;
+    m->freed = true; /* the trigger is one of the statement's, whatever it deletes */
 }
 
 static void beat(model *m, int64_t now_us, int64_t manager, const sentence *s,
@@ -241,7 +187,7 @@ static void beat(model *m, int64_t now_us, int64_t manager, const sentence *s,
 
         if (!held_by(row, manager, &s->of.tokens.tokens[i]))
             places[reply->place_count++] = (uint32_t)i;
-        else if (!locked(row, now_us))
+        else if (!model_locked(row, now_us))
             row->heartbeat = now_us;
     }
     reply->places = places;
@@ -249,15 +195,6 @@ static void beat(model *m, int64_t now_us, int64_t manager, const sentence *s,
 
 static void release(model *m, int64_t now_us, int64_t manager, const sentence *s)
 {
-    if (s->of.tokens.tokens == NULL) {
-        for (size_t i = 0; i < m->row_count; i++) {
-            if (held_by(&m->rows[i], manager, NULL)) {
-                queue_row(m, &m->rows[i], now_us);
-                m->told = true;
-            }
-        }
-        return;
-    }
     for (size_t i = 0; i < s->of.tokens.count; i++) {
         model_row *row = model_row_of(m, s->of.tokens.tokens[i].id);
 
@@ -268,7 +205,8 @@ static void release(model *m, int64_t now_us, int64_t manager, const sentence *s
     }
 }
 
-static void probe(const model *m, int64_t now_us, sentence_reply *reply)
+static void probe(const model *m, int64_t now_us, const model_caller *caller, const sentence *s,
+                  sentence_reply *reply)
 {
     reply->next_due_us = reply->next_stale_us = CLOCK_NEVER;
     for (size_t i = 0; i < m->row_count; i++) {
@@ -276,58 +214,93 @@ static void probe(const model *m, int64_t now_us, sentence_reply *reply)
 
         if (row->present && row->status == PGQ_STATUS_QUEUED) {
             reply->queued = true;
+            reply->deferred += s->of.probe.count_deferred && row->execute_after > now_us;
             if (row->execute_after <= now_us)
                 reply->due = true;
             else
                 reply->next_due_us = base_min_i64(reply->next_due_us, row->execute_after - now_us);
         } else if (row->present && row->status == PGQ_STATUS_PICKED) {
-            int64_t left_us = row->heartbeat + m->heartbeat_timeout_us - now_us;
+            int64_t left_us =
+                row->heartbeat + caller->entries[row->entrypoint].silence_us - now_us;
 
             reply->next_stale_us = base_min_i64(reply->next_stale_us, base_max_i64(0, left_us));
         }
     }
 }
 
-void model_execute(model *m, int64_t now_us, int64_t manager, const sentence *s,
+/* What the rows that others have picked show of their limits. */
+static void survey(const model *m, const model_caller *caller, sentence_reply *reply)
+{
+    survey_row *found = arena_array(m->memory, caller->entry_count + 1, sizeof(*found));
+
+    for (size_t i = 0; i < caller->entry_count; i++) {
+        int32_t seats = caller->entries[i].limit, highest = MODEL_NO_SEAT;
+        bool seatless = false;
+        survey_row row = {(uint32_t)i, SURVEY_LIMITED};
+
+        for (size_t k = 0; k < m->row_count; k++) {
+            const model_row *other = &m->rows[k];
+
+            if (!other->present || other->status != PGQ_STATUS_PICKED || other->manager == 0 ||
+                other->manager == caller->manager || other->entrypoint != i)
+                continue;
+            highest = other->seat > highest ? other->seat : highest;
+            seatless |= other->seat == MODEL_NO_SEAT;
+        }
+        if (seats == 0 ? highest == MODEL_NO_SEAT : highest < seats && !seatless)
+            continue;
+        if (seats > 0)
+            row.kind = highest >= seats ? SURVEY_HIGHER : SURVEY_UNLIMITED;
+        found[reply->survey_count++] = row;
+    }
+    reply->survey = found;
+}
+
+static void aggregate(model *m)
+{
+    uint64_t left = FOLDED_AT_ONCE;
+
+    for (int status = 0; status < MODEL_STATUSES; status++) {
+        uint64_t now = m->unfolded[status] < left ? m->unfolded[status] : left;
+
+        m->statistics[status] += now;
+        m->unfolded[status] -= now;
+        left -= now;
+    }
+}
+
+void model_execute(model *m, int64_t now_us, const model_caller *caller, const sentence *s,
                    sentence_reply *ret_reply)
 {
     *ret_reply = (sentence_reply){.refused = false};
     switch (s->kind) {
     case SENTENCE_CLAIM:
-        claim(m, now_us, manager, s, ret_reply);
+        model_claim(m, now_us, caller, s, ret_reply);
+        break;
+    case SENTENCE_ADOPT:
+        model_adopt(m, now_us, caller, s, ret_reply);
         break;
     case SENTENCE_SETTLE:
-        settle(m, now_us, manager, s, ret_reply);
+        settle(m, now_us, caller->manager, s, ret_reply);
         break;
     case SENTENCE_BEAT:
-        beat(m, now_us, manager, s, ret_reply);
+        beat(m, now_us, caller->manager, s, ret_reply);
         break;
     case SENTENCE_RELEASE:
-        release(m, now_us, manager, s);
+        release(m, now_us, caller->manager, s);
         break;
     case SENTENCE_PROBE:
-        probe(m, now_us, ret_reply);
+        probe(m, now_us, caller, s, ret_reply);
+        break;
+    case SENTENCE_SURVEY:
+        survey(m, caller, ret_reply);
+        break;
+    case SENTENCE_AGGREGATE:
+        aggregate(m);
         break;
     case SENTENCE_CHECK:
     case SENTENCE_LISTEN:
+    case SENTENCE_PING:
         break;
     }
-}
-
-bool model_any_queued(const model *m)
-{
-    for (size_t i = 0; i < m->row_count; i++) {
-        if (m->rows[i].present && m->rows[i].status == PGQ_STATUS_QUEUED)
-            return true;
-    }
-    return false;
-}
-
-bool model_unfinished(const model *m)
-{
-    for (size_t i = 0; i < m->row_count; i++) {
-        if (m->rows[i].present && m->rows[i].status != PGQ_STATUS_FAILED)
-            return true;
-    }
-    return false;
 }

@@ -1,21 +1,7 @@
-/* Connections: what a worker says reaches the database in order, is answered in order, and both
- * may go wrong at every step. */
+/* Connections, as a worker sees them: what it says reaches the database in order, is answered in
+ * order, and both may go wrong at every step. */
 #include "sim.h"
 #include "base/error.h"
-
-static sqlstate_class class_of(fault f)
-{
-    switch (f) {
-    case FAULT_TRANSIENT:
-        return SQLSTATE_TRANSIENT;
-    case FAULT_PERMISSION:
-        return SQLSTATE_PERMISSION;
-    case FAULT_SESSION:
-        return SQLSTATE_CONNECTION;
-    default:
-        return SQLSTATE_DATA;
-    }
-}
 
 static void *copy_array(world *w, const void *from, size_t count, size_t size)
 {
@@ -39,11 +25,19 @@ static sentence copy_sentence(world *w, const sentence *s)
     case SENTENCE_CLAIM:
         copy.of.claim.known =
             copy_array(w, s->of.claim.known, s->of.claim.known_count, sizeof(int64_t));
+        copy.of.claim.shares =
+            copy_array(w, s->of.claim.shares, s->of.claim.share_count, sizeof(claim_share));
+        break;
+    case SENTENCE_ADOPT:
+        copy.of.adopt.known =
+            copy_array(w, s->of.adopt.known, s->of.adopt.known_count, sizeof(int64_t));
+        copy.of.adopt.ghosts =
+            copy_array(w, s->of.adopt.ghosts, s->of.adopt.ghost_count, sizeof(int64_t));
         break;
     case SENTENCE_SETTLE:
         items = copy_array(w, s->of.settle.items, s->of.settle.count, sizeof(*items));
         for (size_t i = 0; i < s->of.settle.count; i++)
-            items[i].refused_text = items[i].refused_text != NULL ? "refused" : NULL;
+            items[i].own_message = items[i].own_message != NULL ? "a reason" : NULL;
         copy.of.settle.items = items;
         break;
     case SENTENCE_BEAT:
@@ -54,12 +48,15 @@ static sentence copy_sentence(world *w, const sentence *s)
     case SENTENCE_CHECK:
     case SENTENCE_LISTEN:
     case SENTENCE_PROBE:
+    case SENTENCE_PING:
+    case SENTENCE_SURVEY:
+    case SENTENCE_AGGREGATE:
         break;
     }
     return copy;
 }
 
-static void schedule(connection *c, event_kind kind, int64_t at_us, void *what)
+void network_schedule(connection *c, event_kind kind, int64_t at_us, void *what)
 {
     event_add(
         c->owner->world,
@@ -74,18 +71,18 @@ static void forget_unanswered(connection *c)
     world *w = c->owner->world;
 
     c->open = c->ready = false;
+    c->lost_us = w->now_us;
     for (size_t i = c->heard; i < c->said_count; i++) {
         const sentence *s = &c->said[i];
 
         oracle_unanswered(c->owner, s);
-        for (size_t k = 0; s->kind == SENTENCE_CLAIM && k < c->answers[i].row_count; k++)
+        for (size_t k = 0; k < c->answers[i].row_count; k++)
             oracle_claim_of(w, &c->answers[i].rows[k].token)->reply_pending = false;
     }
     c->said_count = c->heard = 0;
 }
 
-/* The sentence the server would have come to next may be carried out after all. */
-static void maybe_late(connection *c, bool surely)
+void network_maybe_late(connection *c, bool surely)
 {
     world *w = c->owner->world;
     sentence *s;
@@ -94,7 +91,8 @@ static void maybe_late(connection *c, bool surely)
         return;
     s = sim_array(w, 1, sizeof(*s));
     *s = c->said[c->executed];
-    schedule(c, EVENT_LATE, w->now_us + between(w, 100, w->heartbeat_us), s);
+    c->late++;
+    network_schedule(c, EVENT_LATE, w->now_us + between(w, 100, w->heartbeat_us), s);
 }
 
 void network_cut(connection *c, int64_t noticed_after_us)
@@ -107,10 +105,25 @@ void network_cut(connection *c, int64_t noticed_after_us)
         count_fault(w, FAULT_CUT_MIDDLE);
     c->cut = true;
     c->listening = false;
+    if (befalls(w, FAULT_GHOST))
+        c->lingers_until_us = w->now_us + between(w, 0, 12 * 1000 * 1000);
     oracle_disturb(c->owner, w->now_us + noticed_after_us);
+    if (c->lane == 0)
+        oracle_listen_hurt(c->owner, w->now_us + noticed_after_us);
     trace_add(w, "connection cut, sentences carried out", c->owner, c->lane, (int64_t)c->executed,
               (int64_t)c->said_count);
-    schedule(c, EVENT_LOST, w->now_us + noticed_after_us, NULL);
+    network_schedule(c, EVENT_LOST, w->now_us + noticed_after_us, NULL);
+}
+
+void network_silence(connection *c)
+{
+    world *w = c->owner->world;
+
+    c->dropped = true;
+    c->listening = false;
+    c->deaf_us = base_min_i64(c->deaf_us, w->now_us);
+    trace_add(w, "packets dropped from now on", c->owner, c->lane, 0, 0);
+    network_schedule(c, EVENT_LOST, w->now_us + TCP_TIMEOUT_US, NULL);
 }
 
 void network_drop(worker *who)
@@ -122,8 +135,8 @@ void network_drop(worker *who)
 
         if (c == NULL || !c->open)
             continue;
-        if (!c->cut)
-            maybe_late(c, chance(w, 5000));
+        if (!c->cut && !c->dropped)
+            network_maybe_late(c, chance(w, 5000));
         c->cut = true;
         c->listening = false;
         forget_unanswered(c);
@@ -134,7 +147,10 @@ void network_close(worker *who, int lane)
 {
     connection *c = who->lanes[lane];
 
+    trace_add(who->world, "closes", who, lane, 0, 0);
     oracle_disturb(who, who->world->now_us);
+    if (lane == 0)
+        oracle_listen_hurt(who, who->world->now_us);
     c->cut = true;
     c->listening = false;
     forget_unanswered(c);
@@ -156,6 +172,8 @@ static void on_lost(connection *c)
     if (!c->open)
         return;
     oracle_disturb(who, who->world->now_us);
+    if (c->lane == 0)
+        oracle_listen_hurt(who, who->world->now_us);
     trace_add(who->world, "connection lost", who, c->lane, 0, 0);
     forget_unanswered(c);
     engine_lane_lost(who->engine, who->world->now_us, c->lane, &error);
@@ -169,9 +187,15 @@ void network_connect(worker *who, int lane)
     world *w = who->world;
     connection *c = sim_array(w, 1, sizeof(*c));
 
-    *c = (connection){.owner = who, .lane = lane, .open = true};
-    who->lanes[lane] = c;
-    schedule(c, EVENT_CONNECTED, w->now_us + between(w, 200, 3000), NULL);
+    *c = (connection){.older = who->backends,
+                      .owner = who,
+                      .lane = lane,
+                      .backend = ++w->backends,
+                      .open = true,
+                      .lost_us = CLOCK_NEVER,
+                      .deaf_us = CLOCK_NEVER};
+    who->lanes[lane] = who->backends = c;
+    network_schedule(c, EVENT_CONNECTED, w->now_us + between(w, 200, 3000), NULL);
 }
 
 static bool away(world *w, const connection *c)
@@ -196,6 +220,8 @@ static void on_connected(connection *c)
         c->open = false;
         c->cut = true;
         oracle_disturb(who, w->now_us);
+        if (c->lane == 0)
+            oracle_listen_hurt(who, w->now_us);
         trace_add(w, "connect failed", who, c->lane, 0, 0);
         engine_lane_lost(who->engine, w->now_us, c->lane, &error);
     } else {
@@ -205,7 +231,7 @@ static void on_connected(connection *c)
         if (who->ready)
             oracle_disturb(who, w->now_us);
         trace_add(w, "connected", who, c->lane, 0, 0);
-        engine_lane_ready(who->engine, w->now_us, c->lane);
+        engine_lane_ready(who->engine, w->now_us, c->lane, c->backend);
     }
     fleet_carry_out(who);
 }
@@ -213,20 +239,29 @@ static void on_connected(connection *c)
 /* ---- saying ---- */
 
 static const char *const sentence_texts[] = {
-    [SENTENCE_CHECK] = "says check", [SENTENCE_LISTEN] = "says listen",
-    [SENTENCE_CLAIM] = "says claim", [SENTENCE_SETTLE] = "says settle",
-    [SENTENCE_BEAT] = "says beat",   [SENTENCE_RELEASE] = "says release",
-    [SENTENCE_PROBE] = "says probe",
+    [SENTENCE_CHECK] = "says check",     [SENTENCE_LISTEN] = "says listen",
+    [SENTENCE_CLAIM] = "says claim",     [SENTENCE_SETTLE] = "says settle",
+    [SENTENCE_BEAT] = "says beat",       [SENTENCE_RELEASE] = "says release",
+    [SENTENCE_PROBE] = "says probe",     [SENTENCE_ADOPT] = "says adopt",
+    [SENTENCE_PING] = "says ping",       [SENTENCE_SURVEY] = "says survey",
+    [SENTENCE_AGGREGATE] = "says aggregate",
 };
 
 static int64_t size_of_sentence(const sentence *s)
 {
-    if (s->kind == SENTENCE_CLAIM)
+    switch (s->kind) {
+    case SENTENCE_CLAIM:
         return s->of.claim.batch;
-    if (s->kind == SENTENCE_SETTLE)
+    case SENTENCE_ADOPT:
+        return s->of.adopt.batch;
+    case SENTENCE_SETTLE:
         return (int64_t)s->of.settle.count;
-    return s->kind == SENTENCE_BEAT || s->kind == SENTENCE_RELEASE ? (int64_t)s->of.tokens.count
-                                                                   : 0;
+    case SENTENCE_BEAT:
+    case SENTENCE_RELEASE:
+        return (int64_t)s->of.tokens.count;
+    default:
+        return 0;
+    }
 }
 
 bool network_fly(worker *who, int lane, const engine_flight *flight)
@@ -248,178 +283,21 @@ bool network_fly(worker *who, int lane, const engine_flight *flight)
     }
     for (size_t i = 0; i < flight->count; i++) {
         trace_add(w, sentence_texts[c->said[i].kind], who, lane, size_of_sentence(&c->said[i]),
-                  c->said[i].kind == SENTENCE_CLAIM ? (int64_t)c->said[i].of.claim.adopt : 0);
+                  c->said[i].kind == SENTENCE_ADOPT ? (int64_t)c->said[i].of.adopt.ghost_count : 0);
         oracle_sent(c, &c->said[i]);
     }
-    if (!c->cut && befalls(w, FAULT_UNSAID)) {
-        maybe_late(c, false);
+    if (!c->cut && !c->dropped && befalls(w, FAULT_UNSAID)) {
+        network_maybe_late(c, false);
         c->cut = true;
         c->listening = false;
         oracle_disturb(who, w->now_us);
+        if (lane == 0)
+            oracle_listen_hurt(who, w->now_us);
         forget_unanswered(c);
         return false;
     }
-    schedule(c, EVENT_EXECUTE, w->now_us + between(w, 20, 300), NULL);
+    network_schedule(c, EVENT_EXECUTE, w->now_us + between(w, 20, 300), NULL);
     return true;
-}
-
-/* ---- the server ---- */
-
-static void mark_notified(world *w)
-{
-    for (size_t i = 0; i < w->model.row_count; i++) {
-        const model_row *row = &w->model.rows[i];
-
-        if (row->present && row->status == PGQ_STATUS_QUEUED && row->queued_us == w->now_us) {
-            w->jobs[i].notified = true;
-            w->jobs[i].retried_by = 0;
-        }
-    }
-}
-
-void network_notify(world *w)
-{
-    mark_notified(w);
-    for (size_t i = 0; i < w->worker_count; i++) {
-        worker *who = w->workers[i];
-        connection *c = who->lanes[0];
-
-        if (!who->alive || c == NULL || !c->listening || c->cut)
-            continue;
-        if (befalls(w, FAULT_NOTIFY_LOST)) {
-            who->missed_us = w->now_us;
-            continue;
-        }
-        schedule(c, EVENT_NOTIFY, w->now_us + between(w, 50, 500), NULL);
-        if (befalls(w, FAULT_NOTIFY_TWICE))
-            schedule(c, EVENT_NOTIFY, w->now_us + between(w, 50, 50000), NULL);
-    }
-}
-
-static void carry_out(connection *c, const sentence *s, sentence_reply *reply, bool late)
-{
-    worker *who = c->owner;
-    world *w = who->world;
-
-    if (s->kind == SENTENCE_RELEASE)
-        oracle_releasing(who, s);
-    model_execute(&w->model, w->now_us, who->serial, s, reply);
-    if (s->kind == SENTENCE_CLAIM)
-        oracle_claimed(c, s, reply, late);
-    else if (s->kind == SENTENCE_SETTLE)
-        oracle_settled(who, s, reply);
-    else if (s->kind == SENTENCE_BEAT)
-        oracle_beaten(who, s);
-    else if (s->kind == SENTENCE_LISTEN && !late) {
-        c->listening = true;
-        who->listening_since_us = w->now_us;
-    }
-    trace_add(w, late ? "carried out late" : "carried out", who, c->lane, (int64_t)s->kind,
-              (int64_t)(s->kind == SENTENCE_CLAIM ? reply->row_count : reply->place_count));
-    if (w->model.told) {
-        w->model.told = false;
-        network_notify(w);
-    }
-}
-
-/* Whether the server refuses the sentence; nothing is done then. */
-static bool refuse(connection *c, const sentence *s, sentence_reply *reply)
-{
-    static const fault refusals[] = {FAULT_TRANSIENT, FAULT_SESSION};
-    world *w = c->owner->world;
-    fault why = FAULT_COUNT;
-    model_poison poison;
-
-    for (size_t i = 0; i < BASE_COUNT(refusals) && why == FAULT_COUNT; i++) {
-        if (befalls(w, refusals[i]))
-            why = refusals[i];
-    }
-    if (why == FAULT_COUNT && w->now_us < w->denied_until_us &&
-        (s->kind == SENTENCE_SETTLE || (s->kind == SENTENCE_CLAIM && w->denied_claims))) {
-        why = FAULT_PERMISSION;
-        count_fault(w, why);
-    }
-    poison = model_poisoned(&w->model, w->now_us, s);
-    if (why == FAULT_COUNT && poison != POISON_NONE) {
-        why = poison == POISON_TEXT ? FAULT_POISON_TEXT : FAULT_POISON_ROW;
-        count_fault(w, why);
-    }
-    if (why == FAULT_COUNT)
-        return false;
-    *reply = (sentence_reply){.refused = true, .class = class_of(why)};
-    (void)error_set(&reply->error, PGQ_E_DATABASE, "refused by the simulated server");
-    /* a refused settle of one bad row costs nobody a claim, and other jobs little time */
-    if (why == FAULT_POISON_ROW)
-        c->owner->hampered_us = w->now_us;
-    else if (s->kind == SENTENCE_BEAT && c->owner->beats_refused++ == 0)
-        c->owner->hampered_us = w->now_us; /* one refused beat is repeated in time */
-    else if (why != FAULT_POISON_TEXT)
-        oracle_disturb(c->owner, w->now_us);
-    c->owner->refusals++;
-    trace_add(w, "refused", c->owner, c->lane, (int64_t)s->kind, (int64_t)reply->class);
-    return true;
-}
-
-static void send_reply(connection *c)
-{
-    world *w = c->owner->world;
-    int64_t at_us = w->now_us + between(w, 20, chance(w, 600) ? 20 * 1000 : 300);
-
-    if (befalls(w, FAULT_SLOW))
-        at_us += between(w, 10 * 1000, 2 * w->heartbeat_us);
-    c->last_arrival_us = base_max_i64(c->last_arrival_us, at_us);
-    if (c->last_arrival_us > w->now_us + 20 * 1000)
-        oracle_disturb(c->owner, c->last_arrival_us);
-    schedule(c, EVENT_REPLY, c->last_arrival_us, NULL);
-}
-
-/* Locks of others: the sentence waits for their end. */
-static bool wait_for_locks(connection *c, const sentence *s, event_kind kind, void *what)
-{
-    world *w = c->owner->world;
-    int64_t until_us = model_blocked_until(&w->model, w->now_us, c->owner->serial, s);
-
-    if (until_us == 0)
-        return false;
-    oracle_disturb(c->owner, until_us);
-    schedule(c, kind, until_us, what);
-    return true;
-}
-
-static void on_execute(connection *c)
-{
-    world *w = c->owner->world;
-    const sentence *s = &c->said[c->executed];
-    sentence_reply reply;
-
-    if (c->cut || wait_for_locks(c, s, EVENT_EXECUTE, NULL))
-        return;
-    if (befalls(w, FAULT_CUT_BEFORE)) {
-        maybe_late(c, false);
-        network_cut(c, between(w, 20, chance(w, 3000) ? w->heartbeat_us : 2000));
-        return;
-    }
-    if (!refuse(c, s, &reply))
-        carry_out(c, s, &reply, false);
-    c->answers[c->executed++] = reply;
-    if (befalls(w, FAULT_CUT_AFTER)) {
-        network_cut(c, between(w, 20, chance(w, 3000) ? w->heartbeat_us : 2000));
-        return;
-    }
-    send_reply(c);
-    if (reply.refused && reply.class == SQLSTATE_CONNECTION)
-        c->cut = true;
-    if (!c->cut && c->executed < c->said_count)
-        schedule(c, EVENT_EXECUTE, w->now_us + between(w, 10, 200), NULL);
-}
-
-static void on_late(connection *c, sentence *s)
-{
-    sentence_reply reply;
-
-    if (wait_for_locks(c, s, EVENT_LATE, s))
-        return;
-    carry_out(c, s, &reply, true);
 }
 
 /* ---- hearing ---- */
@@ -435,13 +313,14 @@ static void hear_rows(connection *c, sentence_reply *reply)
         claim_record *claim = oracle_claim_of(w, &rows[i].token);
 
         claim->reply_pending = false;
-        rows[i].body = none ? NULL : fleet_hear_row(who, claim);
+        rows[i].body = none ? NULL : hands_hear_row(who, claim, rows[i].entrypoint);
     }
     reply->rows = rows;
     if (who->stopping && reply->row_count > 0)
         count_path(w, PATH_CLAIM_STOPPED);
     if (reply->row_count == 0)
         who->empty_claims++;
+    who->rows += (int)reply->row_count;
     who->heard_rows += reply->row_count;
 }
 
@@ -452,29 +331,46 @@ static void on_reply(connection *c)
     const sentence *s;
     sentence_reply reply;
 
-    if (!c->open || c->heard >= c->executed)
+    if (!c->open || c->dropped || c->heard >= c->executed)
         return;
     s = &c->said[c->heard];
     reply = c->answers[c->heard++];
     trace_add(w, "hears", who, c->lane, (int64_t)s->kind,
               reply.refused ? -1 : (int64_t)(reply.row_count + reply.place_count));
-    if (s->kind == SENTENCE_CLAIM && !reply.refused)
+    if ((s->kind == SENTENCE_CLAIM || s->kind == SENTENCE_ADOPT) && !reply.refused)
         hear_rows(c, &reply);
+    if (s->kind == SENTENCE_LISTEN && !reply.refused && c->swallowed)
+        c->deaf_us = base_min_i64(c->deaf_us, w->now_us);
     oracle_heard(c, s, &reply);
     engine_reply(who->engine, w->now_us, c->lane, &reply);
     fleet_carry_out(who);
 }
 
-static void on_notify(connection *c)
+static void on_notify(connection *c, const notice *n)
 {
     worker *who = c->owner;
     world *w = who->world;
 
-    if (!c->open)
+    if (!c->open || c->dropped)
         return;
-    who->wakes++;
-    trace_add(w, "notified", who, c->lane, 0, 0);
-    engine_notified(who->engine, w->now_us);
+    trace_add(w, "notified", who, c->lane, (int64_t)n->kind, n->count > 0 ? n->ids[0] : 0);
+    switch (n->kind) {
+    case NOTICE_WORK:
+        who->wakes++;
+        engine_notified(who->engine, w->now_us);
+        break;
+    case NOTICE_FREED:
+        who->wakes++;
+        engine_freed(who->engine, w->now_us);
+        break;
+    case NOTICE_CANCEL:
+        oracle_cancel_heard(who, n);
+        engine_cancelled(who->engine, w->now_us, n->ids, n->count);
+        break;
+    case NOTICE_HEALTH:
+        engine_heard(who->engine, w->now_us);
+        break;
+    }
     fleet_carry_out(who);
 }
 
@@ -486,10 +382,10 @@ void network_event(world *w, const event *e)
         on_connected(e->connection);
         break;
     case EVENT_EXECUTE:
-        on_execute(e->connection);
+        server_execute(e->connection);
         break;
     case EVENT_LATE:
-        on_late(e->connection, e->what);
+        server_late(e->connection, e->what);
         break;
     case EVENT_REPLY:
         on_reply(e->connection);
@@ -498,7 +394,7 @@ void network_event(world *w, const event *e)
         on_lost(e->connection);
         break;
     default:
-        on_notify(e->connection);
+        on_notify(e->connection, e->what);
         break;
     }
 }

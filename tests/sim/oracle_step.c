@@ -13,7 +13,7 @@ claim_record *oracle_claim_of(world *w, const claim_token *token)
     return claim;
 }
 
-static bool stands(world *w, const claim_record *claim)
+bool oracle_stands(world *w, const claim_record *claim)
 {
     const model_row *row = model_row_of(&w->model, claim->token.id);
 
@@ -60,20 +60,19 @@ static void settle_sent(worker *who, const sentence *s)
     for (size_t i = 0; i < s->of.settle.count && !w->failed; i++) {
         const settle_item *item = &s->of.settle.items[i];
         body *b = body_said(who, &item->token, "settles");
-        const engine_outcome *outcome;
 
         if (w->failed)
             return;
-        if (b == NULL || b->state != BODY_ENDED) {
-            violated(w, "I6: worker %d settles job %lld, which has not run to its end",
+        if (b == NULL && (item->status != PGQ_STATUS_CANCELED ||
+                          who->cancel_heard[item->token.id - 1] == 0)) {
+            violated(w, "I6: worker %d settles job %lld, for which it had no memory",
                      (int)who->serial, (long long)item->token.id);
             return;
         }
-        outcome = &b->outcome;
-        if (item->status != (item->refused_text != NULL ? PGQ_STATUS_EXCEPTION : outcome->status) ||
-            item->delay_ms != outcome->delay_ms || item->text != outcome->text)
-            violated(w, "I6: worker %d settles job %lld otherwise than its handler ended",
-                     (int)who->serial, (long long)item->token.id);
+        if (b == NULL)
+            continue;
+        hands_leave_rest(b);
+        oracle_outcome_sent(b, item);
         take_off(b, "settles");
     }
 }
@@ -82,23 +81,25 @@ static void release_sent(worker *who, const sentence *s)
 {
     world *w = who->world;
 
-    if (s->of.tokens.tokens == NULL) {
-        if (who->kept > 0)
-            violated(w, "I2: worker %d gives back all it has picked while it holds jobs",
-                     (int)who->serial);
-        who->adopt_due = who->adopt_soon = false;
-        return;
-    }
     for (size_t i = 0; i < s->of.tokens.count && !w->failed; i++) {
         body *b = body_said(who, &s->of.tokens.tokens[i], "gives back");
 
         if (b == NULL)
             continue;
+        hands_leave_rest(b);
         if (b->state != BODY_NEW && b->state != BODY_REVOKED)
             violated(w, "I2: worker %d gives back job %lld, which may be started", (int)who->serial,
                      (long long)b->token.id);
+        if (b->cancelled_us != CLOCK_NEVER)
+            violated(w, "I4: worker %d gives back job %lld, which was cancelled", (int)who->serial,
+                     (long long)b->token.id);
         take_off(b, "gives back");
     }
+}
+
+static bool claims(const sentence *s)
+{
+    return s->kind == SENTENCE_CLAIM || s->kind == SENTENCE_ADOPT;
 }
 
 static bool claim_under_way(const worker *who, const sentence *but)
@@ -107,7 +108,7 @@ static bool claim_under_way(const worker *who, const sentence *but)
         const connection *c = who->lanes[i];
 
         for (size_t k = c != NULL ? c->heard : 0; c != NULL && k < c->said_count; k++) {
-            if (c->said[k].kind == SENTENCE_CLAIM && &c->said[k] != but)
+            if (claims(&c->said[k]) && &c->said[k] != but)
                 return true;
         }
     }
@@ -116,26 +117,32 @@ static bool claim_under_way(const worker *who, const sentence *but)
 
 static void claim_sent(worker *who, const sentence *s)
 {
-    bool alone = !claim_under_way(who, s);
+    world *w = who->world;
+    bool alone = !claim_under_way(who, s), adopts = s->kind == SENTENCE_ADOPT;
 
-    if (s->of.claim.adopt && !alone)
-        violated(who->world, "I2: worker %d adopts while another claim is under way",
+    if (adopts && !alone)
+        violated(w, "I2: worker %d adopts while another claim is under way", (int)who->serial);
+    if (!adopts && who->adopt_due && alone)
+        violated(w, "I4: worker %d claims anew and leaves the jobs of a lost claim",
                  (int)who->serial);
-    if (!s->of.claim.adopt && who->adopt_due && alone)
-        violated(who->world, "I4: worker %d claims anew and leaves the jobs of a lost claim",
-                 (int)who->serial);
-    if (s->of.claim.adopt)
+    if (who->config.only_job != 0 &&
+        (!adopts || s->of.adopt.only != who->config.only_job))
+        violated(w, "I2: worker %d claims, and was made for job %lld", (int)who->serial,
+                 (long long)who->config.only_job);
+    if (adopts)
         who->adopt_due = who->adopt_soon = false;
 }
 
 void oracle_sent(connection *c, const sentence *s)
 {
-    if (s->kind == SENTENCE_CLAIM)
+    if (claims(s))
         claim_sent(c->owner, s);
     else if (s->kind == SENTENCE_SETTLE)
         settle_sent(c->owner, s);
     else if (s->kind == SENTENCE_RELEASE)
         release_sent(c->owner, s);
+    else if (s->kind == SENTENCE_AGGREGATE)
+        c->owner->settled_us = CLOCK_NEVER;
     for (size_t i = 0; s->kind == SENTENCE_BEAT && i < s->of.tokens.count; i++)
         (void)body_said(c->owner, &s->of.tokens.tokens[i], "beats for");
 }
@@ -153,7 +160,9 @@ static void check_taken(connection *c, const model_row *row, claim_record *befor
     if (!holder->alive) {
         count_path(w, PATH_REPICK_DEAD);
     } else if (!holds) {
-        count_path(w, row->how == HOW_ADOPTED ? PATH_ADOPTED : PATH_REPICK_ORPHAN);
+        count_path(w, row->how != HOW_ADOPTED ? PATH_REPICK_ORPHAN
+                      : before->late          ? PATH_ADOPTED_LATE
+                                              : PATH_ADOPTED);
     } else if (row->how == HOW_ADOPTED && !late) {
         violated(w, "I2: worker %d adopts job %lld, which it holds", (int)who->serial,
                  (long long)row->id);
@@ -169,34 +178,97 @@ static void check_taken(connection *c, const model_row *row, claim_record *befor
     }
 }
 
+/* So late, or of a job that its owner knows so well, that nobody looks for it: the first is the
+ * case when the owner has stopped waiting for the ghost, the second when the ghost takes what the
+ * owner has claimed since by another connection. */
+static bool hopeless(const connection *c, const model_row *row, const claim_record *before)
+{
+    const world *w = c->owner->world;
+    bool known = row->how == HOW_ADOPTED && before->owner == c->owner &&
+                 (before->reply_pending || (before->body != NULL && !before->body->forgotten));
+
+    return known || (c->lost_us != CLOCK_NEVER && w->now_us > c->lost_us + GHOST_US - 1000 * 1000);
+}
+
+static void count_claimed(connection *c, const model_row *row)
+{
+    worker *who = c->owner;
+    world *w = who->world;
+    const engine_entrypoint *entry = &who->entries[row->entrypoint];
+    start_record *start;
+
+    if (row->seat != MODEL_NO_SEAT && row->how == HOW_STALE)
+        count_path(w, PATH_KEPT_SEAT);
+    if (row->how != HOW_FRESH)
+        return;
+    if (row->execute_after > row->queued_us)
+        count_path(w, PATH_DEFERRED);
+    if (row->seat != MODEL_NO_SEAT) {
+        count_path(w, PATH_SEATED);
+        w->seated_us = w->now_us;
+        w->seated_by = who;
+    }
+    if (!entry->rated)
+        return;
+    count_path(w, PATH_RATED);
+    start = sim_array(w, 1, sizeof(*start));
+    *start = (start_record){who->starts, c->sent_us, row->entrypoint, 1};
+    who->starts = start;
+}
+
+static void add_claim(connection *c, const model_row *row, bool late)
+{
+    world *w = c->owner->world;
+    job_record *job = &w->jobs[row->id - 1];
+    claim_record *claim = sim_array(w, 1, sizeof(*claim));
+
+    *claim = (claim_record){
+        .older = job->claims,
+        .token = {row->id, row->updated},
+        .owner = c->owner,
+        .sent_us = c->sent_us,
+        .how = row->how,
+        .late = late,
+        .hopeless = late && hopeless(c, row, job->claims),
+        .reply_pending = !late,
+    };
+    job->claims = claim;
+}
+
 void oracle_claimed(connection *c, const sentence *s, const sentence_reply *r, bool late)
 {
     world *w = c->owner->world;
 
-    (void)s;
     for (size_t i = 0; i < r->row_count; i++) {
         const model_row *row = model_row_of(&w->model, r->rows[i].token.id);
-        job_record *job = &w->jobs[row->id - 1];
-        claim_record *claim = sim_array(w, 1, sizeof(*claim));
 
         trace_add(w, "claimed", c->owner, c->lane, row->id, row->updated);
-        if (row->how == HOW_FRESH) {
-            if (row->execute_after > row->queued_us)
-                count_path(w, PATH_DEFERRED);
-        } else {
-            check_taken(c, row, job->claims, late);
-        }
-        *claim = (claim_record){
-            .older = job->claims,
-            .token = r->rows[i].token,
-            .owner = c->owner,
-            .sent_us = c->sent_us,
-            .how = row->how,
-            .late = late,
-            .reply_pending = !late,
-        };
-        job->claims = claim;
+        w->journal[PGQ_STATUS_PICKED]++;
+        w->entries[row->entrypoint].changed_us = w->now_us;
+        if (row->how != HOW_FRESH)
+            check_taken(c, row, w->jobs[row->id - 1].claims, late);
+        count_claimed(c, row);
+        add_claim(c, row, late);
     }
+    if (s->kind == SENTENCE_CLAIM)
+        oracle_check_claim(c, s, r);
+}
+
+void oracle_handed(worker *who, const model_row *row)
+{
+    world *w = who->world;
+    claim_record *claim = sim_array(w, 1, sizeof(*claim));
+
+    trace_add(w, "is given for its only job", who, -1, row->id, row->updated);
+    w->entries[row->entrypoint].changed_us = w->now_us;
+    *claim = (claim_record){
+        .older = w->jobs[row->id - 1].claims,
+        .token = {row->id, row->updated},
+        .owner = who,
+        .sent_us = w->now_us,
+        .how = HOW_HANDED,
+    };
+    w->jobs[row->id - 1].claims = claim;
 }
 
 static void count_settled(world *w, const settle_item *item)
@@ -214,10 +286,13 @@ static void count_settled(world *w, const settle_item *item)
     case PGQ_STATUS_QUEUED:
         count_path(w, PATH_RETRIED);
         break;
+    case PGQ_STATUS_CANCELED:
+        count_path(w, PATH_CANCELLED);
+        break;
     default:
         break;
     }
-    if (item->refused_text != NULL)
+    if (item->own_type != NULL && base_streq(item->own_type, "SettleRefused"))
         count_path(w, PATH_REWORDED);
 }
 
@@ -238,8 +313,10 @@ void oracle_settled(worker *who, const sentence *s, const sentence_reply *r)
         next++;
         trace_add(w, "settled", who, -1, item->token.id, (int64_t)item->status);
         claim->settled = true;
+        w->journal[item->status]++;
+        w->entries[model_row_of(&w->model, item->token.id)->entrypoint].changed_us = w->now_us;
         count_settled(w, item);
-        if (claim->body->uncertain)
+        if (claim->body != NULL && claim->body->uncertain)
             count_path(w, PATH_UNCERTAIN_AGAIN);
         if (item->status == PGQ_STATUS_QUEUED) {
             job->notified = false;
@@ -248,32 +325,23 @@ void oracle_settled(worker *who, const sentence *s, const sentence_reply *r)
     }
 }
 
-static void release_one(claim_record *claim, path p)
-{
-    world *w = claim->owner->world;
-    const body *b = claim->body;
-
-    if (b != NULL && !b->forgotten && b->state != BODY_NEW && b->state != BODY_REVOKED)
-        violated(w, "I2: job %lld is given back and may be started", (long long)claim->token.id);
-    claim->released = true;
-    count_path(w, p);
-}
-
 void oracle_releasing(worker *who, const sentence *s)
 {
     world *w = who->world;
 
-    for (size_t i = 0; s->of.tokens.tokens != NULL && i < s->of.tokens.count; i++) {
+    for (size_t i = 0; i < s->of.tokens.count; i++) {
         claim_record *claim = oracle_claim_of(w, &s->of.tokens.tokens[i]);
+        const body *b = claim->body;
 
-        if (stands(w, claim))
-            release_one(claim, PATH_RELEASED);
-    }
-    for (size_t i = 0; s->of.tokens.tokens == NULL && i < w->model.row_count; i++) {
-        claim_record *claim = w->jobs[i].claims;
-
-        if (claim != NULL && claim->owner == who && stands(w, claim))
-            release_one(claim, PATH_RELEASED_ALL);
+        if (!oracle_stands(w, claim))
+            continue;
+        if (b != NULL && !b->forgotten && b->state != BODY_NEW && b->state != BODY_REVOKED)
+            violated(w, "I2: job %lld is given back and may be started",
+                     (long long)claim->token.id);
+        claim->released = true;
+        w->journal[PGQ_STATUS_QUEUED]++;
+        w->entries[model_row_of(&w->model, claim->token.id)->entrypoint].changed_us = w->now_us;
+        count_path(w, PATH_RELEASED);
     }
 }
 
@@ -305,15 +373,18 @@ static void land_all(worker *who, const sentence *s, bool answered)
 {
     for (size_t i = 0; s->kind == SENTENCE_SETTLE && i < s->of.settle.count; i++)
         land(who, &s->of.settle.items[i].token, answered);
-    for (size_t i = 0;
-         s->kind == SENTENCE_RELEASE && s->of.tokens.tokens != NULL && i < s->of.tokens.count; i++)
+    for (size_t i = 0; s->kind == SENTENCE_RELEASE && i < s->of.tokens.count; i++)
         land(who, &s->of.tokens.tokens[i], answered);
 }
 
 void oracle_unanswered(worker *who, const sentence *s)
 {
-    if (s->kind == SENTENCE_CLAIM || (s->kind == SENTENCE_RELEASE && s->of.tokens.tokens == NULL))
+    if (claims(s)) {
         who->adopt_soon = true;
+        who->claim_lost_us = who->world->now_us;
+    }
+    if (s->kind == SENTENCE_AGGREGATE)
+        who->settled_us = who->world->now_us;
     land_all(who, s, false);
 }
 
@@ -333,30 +404,44 @@ static void beat_heard(connection *c, const sentence *s, const sentence_reply *r
     }
 }
 
-static void release_refused(connection *c, const sentence *s)
+static void settle_heard(worker *who, const sentence *s, const sentence_reply *r)
 {
-    if (s->of.tokens.tokens == NULL)
-        c->owner->give_back_refused = true;
-    for (size_t i = 0; s->of.tokens.tokens != NULL && i < s->of.tokens.count; i++)
-        oracle_claim_of(c->owner->world, &s->of.tokens.tokens[i])->release_refused = true;
+    if (!r->refused)
+        who->settled_us = base_min_i64(who->settled_us, who->world->now_us);
+    else if (r->class == SQLSTATE_DATA && s->of.settle.count > 1)
+        count_path(who->world, PATH_BISECTED);
+}
+
+static void probe_heard(worker *who, const sentence_reply *r)
+{
+    if (r->refused)
+        return;
+    who->probe_said_empty = !r->queued;
+    who->probe_said_due = r->due;
+    who->probe_deferred = r->deferred;
 }
 
 void oracle_heard(connection *c, const sentence *s, const sentence_reply *r)
 {
+    worker *who = c->owner;
+
     if (r->refused && r->class == SQLSTATE_CONNECTION) {
-        oracle_unanswered(c->owner, s);
+        oracle_unanswered(who, s);
         return;
     }
-    land_all(c->owner, s, true);
-    if (s->kind == SENTENCE_CLAIM && r->refused)
-        c->owner->adopt_soon |= s->of.claim.adopt;
-    else if (s->kind == SENTENCE_SETTLE && r->refused && r->class == SQLSTATE_DATA &&
-             s->of.settle.count > 1)
-        count_path(c->owner->world, PATH_BISECTED);
+    land_all(who, s, true);
+    if (s->kind == SENTENCE_ADOPT) {
+        who->adopt_soon |= r->refused;
+        who->adopt_refused |= r->refused && r->class == SQLSTATE_PERMISSION && who->stopping;
+    }
+    if (s->kind == SENTENCE_SETTLE)
+        settle_heard(who, s, r);
     else if (s->kind == SENTENCE_BEAT && !r->refused)
         beat_heard(c, s, r);
-    else if (s->kind == SENTENCE_RELEASE && r->refused)
-        release_refused(c, s);
     else if (s->kind == SENTENCE_PROBE)
-        c->owner->probe_said_empty = r->refused ? c->owner->probe_said_empty : !r->queued;
+        probe_heard(who, r);
+    else if (s->kind == SENTENCE_AGGREGATE && r->refused)
+        who->settled_us = who->world->now_us;
+    for (size_t i = 0; s->kind == SENTENCE_RELEASE && r->refused && i < s->of.tokens.count; i++)
+        oracle_claim_of(who->world, &s->of.tokens.tokens[i])->release_refused = true;
 }

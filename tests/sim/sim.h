@@ -2,11 +2,16 @@
  * under a virtual clock and one stream of random numbers. Everything in it is a function of the
  * seed.
  *
- *   history.c  the plot: what is enqueued, which faults fall when, when it ends
- *   fleet.c    workers: an engine, a pool of pretended threads, jobs in memory
+ *   history.c  the history: what is drawn at its beginning, how it is played, when it ends
+ *   plot.c     what happens in it at planned times: enqueues, faults, cancellations
+ *   fleet.c    workers: an engine, what it wants done, jobs in memory
+ *   hands.c    a worker's pretended threads, and what its handlers do
  *   network.c  connections between workers and the database, and their faults
- *   model.c    the database
- *   oracle.c   what must hold, checked at every step, from a journal of every claim and run
+ *   server.c   the other end of them
+ *   model.c, model_claim.c  the database
+ *   oracle*.c  what must hold, checked at every step, from a journal of every claim and run:
+ *              of sentences (_step), jobs in memory and the end (no suffix), time (_time),
+ *              limits and rates (_limits), outcomes and cancellations (_outcome), listeners (_listen)
  *   event.c    the queue of what happens next
  *   trace.c    what happened, as a hash and as the last lines */
 #ifndef SIM_SIM_H
@@ -21,9 +26,14 @@
 #include "model.h"
 
 enum { SIM_TRACE_LINES = 60, SIM_WORKERS_MAX = 256, SIM_FAILURE_BYTES = 400 };
+enum { NOTICE_IDS_MAX = 4 };
 
-/* After a fault an engine may hold back for its longest back-off. */
-enum { BACKOFF_US = 6 * 1000 * 1000 };
+enum {
+    BACKOFF_US = 6 * 1000 * 1000, /* after a fault an engine may hold back so long */
+    GHOST_US = 10 * 1000 * 1000,  /* so long it looks for what a lost connection may bring */
+    REMEMBER_US = 10 * 1000 * 1000, /* so long it remembers a cancelled id */
+    TCP_TIMEOUT_US = 60 * 1000 * 1000
+};
 
 typedef struct world world;
 typedef struct worker worker;
@@ -41,8 +51,9 @@ typedef enum event_kind {
     EVENT_NOTIFY,
     EVENT_TICK,
     EVENT_PICK, /* an idle thread looks for a job */
-    EVENT_RUN_END,
-    EVENT_TALE, /* what the history planned: `tale` */
+    EVENT_RUN_END, /* of the body's run number `tale` */
+    EVENT_TALE,   /* what the history planned: `tale` */
+    EVENT_CANCEL, /* a canceller goes on */
     EVENT_CHECK
 } event_kind;
 
@@ -93,6 +104,7 @@ typedef struct claim_record {
     int64_t sent_us;
     model_how how;
     bool late;          /* carried out after its connection was gone */
+    bool hopeless;      /* so late, or of a job so well known, that nobody would look for it */
     bool reply_pending; /* its reply may still reach the owner */
     bool settled, released, release_refused;
     body *body; /* NULL until the owner has heard of it, or without memory */
@@ -110,10 +122,12 @@ typedef struct job_record {
 
 typedef enum body_state {
     BODY_NEW,
-    BODY_WAITING,
+    BODY_WAITING, /* for a thread */
     BODY_RUNNING,
-    BODY_ENDED,
-    BODY_REVOKED
+    BODY_PARKED,  /* somebody else will end it */
+    BODY_RESTING, /* it is to be started again */
+    BODY_ENDED,   /* has an outcome */
+    BODY_REVOKED  /* its worker gives it back, or writes it as cancelled */
 } body_state;
 
 /* A claimed job in the memory of its worker. */
@@ -122,45 +136,79 @@ struct body {
     worker *worker;
     claim_record *claim;
     claim_token token;
+    uint32_t entrypoint;
     void *job; /* the engine's name for it */
     body_state state;
-    bool told;      /* to end early */
-    bool told_lost; /* a beat said so while nothing of it was under way */
-    bool flying;    /* in a settle or release that is not answered */
-    bool uncertain; /* such a one was lost */
-    bool forgotten;
-    int64_t heard_us, began_us, ended_us;
+    int runs;        /* beginnings, of this claim */
+    bool told;       /* to end early */
+    bool told_lost;  /* a beat said so while nothing of it was under way */
+    bool flying;     /* in a settle or release that is not answered */
+    bool uncertain;  /* such a one was lost */
+    bool forgotten;  /* by the engine */
+    bool abandoned;  /* it gave its handler up */
+    bool in_thread;  /* the handler that it gave up keeps one */
+    bool cancelled_first; /* it was cancelled before it had an outcome */
+    int64_t heard_us, began_us, ended_us; /* of the latest run */
+    int64_t cancelled_us; /* when the worker has heard so; CLOCK_NEVER: not */
+    int64_t timeout_told_us;
+    int64_t rests_until_us;
     engine_outcome outcome;
 };
 
 struct connection {
+    connection *older; /* of the worker */
     worker *owner;
     int lane;
+    int64_t backend;
     bool open;      /* as the worker sees it */
     bool ready;     /* connected, and the engine knows */
     bool cut;       /* nothing gets through any more */
+    bool dropped;   /* the same, and nobody will see it */
     bool listening; /* on the server */
+    bool swallowed; /* a LISTEN that only seemed to be carried out */
+    int late;       /* sentences that will be carried out though it is lost */
+    int64_t lingers_until_us; /* as a ghost without anything to do */
+    int64_t lost_us;          /* when the worker saw it */
+    int64_t deaf_us;          /* since when it hears nothing of the channel; CLOCK_NEVER: it does */
     int64_t ready_us, sent_us, last_arrival_us;
     sentence said[ENGINE_FLIGHT_MAX]; /* copies: the server has what was sent */
     sentence_reply answers[ENGINE_FLIGHT_MAX];
     size_t said_count, executed, heard;
 };
 
+/* Claims of a rated entrypoint, by the time at which they were sent. */
+typedef struct start_record {
+    struct start_record *next;
+    int64_t sent_us;
+    uint32_t entrypoint;
+    size_t count;
+} start_record;
+
 struct worker {
     world *world;
     int64_t serial; /* from one; also its identity in the database */
     engine *engine;
     engine_config config;
+    engine_entrypoint entries[MODEL_ENTRIES_MAX];
+    model_entry registered[MODEL_ENTRIES_MAX]; /* what its statements carry of them */
     bool alive, ready, stopping, asked_to_stop;
-    bool probe_said_empty;
+    bool probe_said_empty, probe_said_due;
+    int64_t probe_deferred;
     connection *lanes[ENGINE_LANES_MAX];
+    connection *backends; /* all that it ever made, newest first */
     int lane_count;
     body *bodies;
-    size_t kept; /* bodies that are not forgotten */
-    size_t in_pool;
-    body **waiting; /* ring */
+    size_t kept;    /* bodies that are not forgotten */
+    size_t in_pool; /* waiting, running, parked or resting */
+    size_t resting; /* of those */
+    size_t waiting_live;
+    size_t stragglers; /* threads that are busy with jobs that were given up */
+    body **waiting;    /* ring */
     size_t waiting_first, waiting_count, waiting_capacity;
-    int busy;
+    int busy;             /* threads */
+    int64_t exhausted_us; /* until when all of them were stuck; CLOCK_NEVER: they are */
+    int64_t *cancel_heard; /* by id - 1: when; 0: never */
+    start_record *starts;
     int64_t frozen_until_us, lanes_away_until_us;
     int lane_away;     /* -1: all of them */
     int64_t beaten_us; /* when the last beat that was answered was sent */
@@ -168,19 +216,29 @@ struct worker {
     int64_t tick_at_us;
     int tick_generation; /* earlier timers count no more */
     int64_t listening_since_us, missed_us;
-    int64_t disturbed_us;  /* the latest fault that may cost it time or claims */
-    int64_t hampered_us;   /* the latest that may only make its next statements wait */
-    int64_t lanes_lost_us; /* since when no lane can claim or settle; CLOCK_NEVER: one can */
-    int64_t idle_since_us; /* CLOCK_NEVER: it is not idle */
-    int64_t stop_us;
+    int64_t disturbed_us;   /* the latest fault that may cost it time or claims */
+    int64_t hampered_us;    /* the latest that may only make its next statements wait */
+    int64_t listen_hurt_us; /* until then its listener may rightly be thought deaf */
+    int64_t refused_us;     /* when a statement of it last was */
+    int64_t claim_lost_us;  /* when the reply to a claim was lost */
+    int64_t lanes_lost_us;  /* since when no lane can claim or settle; CLOCK_NEVER: one can */
+    int64_t idle_since_us;  /* CLOCK_NEVER: it is not idle */
+    int64_t claims_since_us; /* the same, without regard to the control lane */
+    int64_t stop_us, hurried_us;
+    int64_t deaf_noted_us; /* CLOCK_NEVER: its listener has not failed, or is restored */
+    int64_t settled_us;    /* the first settle since the last aggregation; CLOCK_NEVER: none */
+    bool was_deaf;         /* its listener has failed */
+    bool may_end;          /* something was refused that ends a run */
     /* the same, for the time after the actions that the engine had decided on before */
     bool adopt_soon;
-    bool adopt_due; /* the reply to a claim was lost */
-    bool give_back_refused;
+    bool adopt_due;     /* the reply to a claim was lost */
+    bool adopt_refused; /* while it was stopping */
     /* of the second that began at window_us */
     int64_t window_us;
-    int ticks, empty_claims, wakes, refusals;
-    uint64_t heard_rows;
+    int ticks, empty_claims, wakes, rows, refusals;
+    uint64_t heard_rows, gave_up;
+    engine_note surveyed[3 * MODEL_ENTRIES_MAX];
+    size_t survey_count;
 };
 
 /* ---- the world ---- */
@@ -190,6 +248,22 @@ typedef struct tally {
     uint64_t histories, events, fewest_events, ticks;
     int64_t virtual_us;
 } tally;
+
+/* What a notification says. */
+typedef enum notice_kind { NOTICE_WORK, NOTICE_FREED, NOTICE_CANCEL, NOTICE_HEALTH } notice_kind;
+typedef struct notice {
+    notice_kind kind;
+    int64_t ids[NOTICE_IDS_MAX];
+    size_t count;
+} notice;
+
+/* What all workers of a history agree on, and what they do not. */
+typedef struct entry_plan {
+    engine_entrypoint options;
+    bool never;         /* its rate is 0 */
+    bool endless;       /* some of its handlers do not end */
+    int64_t changed_us; /* when rows of it were last claimed, settled, queued or unlocked */
+} entry_plan;
 
 struct world {
     uint64_t seed;
@@ -202,17 +276,26 @@ struct world {
     worker *workers[SIM_WORKERS_MAX];
     size_t worker_count;
     int fault_rates[FAULT_COUNT]; /* of 10 000; 0: this history does not know it */
+    entry_plan entries[MODEL_ENTRIES_MAX];
+    size_t entry_count;
+    bool same_limits; /* for all workers */
+    bool parks, rests; /* its handlers may */
+    int64_t probe_interval_us, probe_timeout_us, aggregate_us;
     int64_t heartbeat_us, dequeue_us, longest_handler_us;
     bool slow; /* the longest waits of an engine can pass in it */
     bool long_handlers, locks;
     int64_t faults_end_us, enqueue_end_us, away_until_us;
     int64_t denied_until_us; /* outcomes may not be written */
     bool denied_claims;      /* nor jobs be claimed */
-    int wanted_workers;
+    int wanted_workers, endless_left;
+    int64_t backends;
+    int64_t seated_us;     /* when a claim last took a seat, and whose it was */
+    const worker *seated_by;
+    uint64_t journal[MODEL_STATUSES]; /* what the log must hold */
     size_t jobs_planned, enqueues_left;
     bool closing; /* everybody was asked to stop */
     int64_t closing_us;
-    int64_t drained_us; /* since when nothing is queued or picked; CLOCK_NEVER: something is */
+    int64_t drained_us; /* since when nothing is left to do; CLOCK_NEVER: something is */
     trace trace;
     tally *tally;
     bool failed, over;
@@ -244,15 +327,44 @@ history_result history_run(uint64_t seed, bool print, bool quiet, tally *t);
 /* The history that runs, for a report of a crash; NULL between histories. */
 const world *history_running(void);
 
+void plan(world *w, int64_t at_us, int what);
+
+/* plot.c */
+typedef enum tale {
+    TALE_ENQUEUE,
+    TALE_ENQUEUE_SILENTLY, /* the notification came before */
+    TALE_BEGIN,
+    TALE_REQUEUE,
+    TALE_ONLY, /* a supervisor starts a worker for one job of a dead one */
+    TALE_FAULT /* + the fault */
+} tale;
+void plot_tale(world *w, int what);
+/* The next step of a cancellation. */
+void plot_cancel(world *w, void *what);
+bool plot_unfinished(const world *w);
+
 /* fleet.c */
-void fleet_begin(world *w, bool may_drain);
+void fleet_begin(world *w, bool may_drain, int64_t only_job);
 void fleet_carry_out(worker *who);
 void fleet_event(world *w, const event *e);
 void fleet_stop(worker *who);
+void fleet_hurry(worker *who);
 void fleet_kill(worker *who);
-body *fleet_hear_row(worker *who, claim_record *claim);
 void fleet_update_idle(worker *who);
 size_t fleet_alive(const world *w);
+model_caller fleet_caller(const worker *who);
+void fleet_draw_entries(world *w);
+
+/* hands.c */
+body *hands_hear_row(worker *who, claim_record *claim, uint32_t entrypoint);
+void hands_start(worker *who, const engine_action *action);
+void hands_revoke(worker *who, body *b);
+void hands_tell(worker *who, body *b, job_why why);
+void hands_abandon(worker *who, body *b);
+void hands_pick(worker *who);
+void hands_run_end(worker *who, body *b, int run);
+/* The engine has given the resting body back: it was said or dropped. */
+void hands_leave_rest(body *b);
 
 /* network.c */
 void network_connect(worker *who, int lane);
@@ -261,22 +373,58 @@ void network_close(worker *who, int lane);
 bool network_fly(worker *who, int lane, const engine_flight *flight);
 void network_event(world *w, const event *e);
 void network_cut(connection *c, int64_t noticed_after_us);
+/* Packets of the connection are dropped from now on, and nobody sees it. */
+void network_silence(connection *c);
 /* The worker is gone; what it had sent may still be carried out. */
 void network_drop(worker *who);
-/* Tells the listening workers of the rows that were queued at this instant. */
-void network_notify(world *w);
+void network_schedule(connection *c, event_kind kind, int64_t at_us, void *what);
+/* The sentence the server would have come to next may be carried out after all. */
+void network_maybe_late(connection *c, bool surely);
+
+/* server.c */
+void server_execute(connection *c);
+void server_late(connection *c, sentence *s);
+/* Tells the listening workers. NOTICE_WORK: of the rows that were queued at this instant. */
+void server_notify(world *w, const notice *n);
+/* The same for what the model's latest statements brought with them. */
+void server_notify_changes(world *w);
 
 /* oracle_step.c: what was said, carried out and heard */
 void oracle_sent(connection *c, const sentence *s);
 void oracle_unanswered(worker *who, const sentence *s);
 void oracle_claimed(connection *c, const sentence *s, const sentence_reply *r, bool late);
+void oracle_handed(worker *who, const model_row *row);
 void oracle_settled(worker *who, const sentence *s, const sentence_reply *r);
 void oracle_releasing(worker *who, const sentence *s);
 void oracle_beaten(worker *who, const sentence *s);
 void oracle_heard(connection *c, const sentence *s, const sentence_reply *r);
 claim_record *oracle_claim_of(world *w, const claim_token *token);
+bool oracle_stands(world *w, const claim_record *claim);
 
-/* oracle.c: memory, time and the end */
+/* oracle_outcome.c: outcomes, cancellations, timeouts */
+void oracle_outcome_sent(const body *b, const settle_item *item);
+void oracle_cancel_heard(worker *who, const notice *n);
+void oracle_told(const body *b, job_why why);
+void oracle_abandoned(const body *b);
+void oracle_check_bodies(worker *who);
+
+/* oracle_limits.c: limits, seats, rates, order; after every statement that may change them */
+void oracle_check_limits(world *w);
+void oracle_check_claim(connection *c, const sentence *s, const sentence_reply *r);
+void oracle_check_rates(const worker *who);
+void oracle_surveyed(worker *who, const engine_note *n);
+
+/* oracle_listen.c: is the listener heard? */
+void oracle_listen_hurt(worker *who, int64_t until_us);
+void oracle_listen_frozen(worker *who, int64_t until_us);
+void oracle_listen_noted(worker *who, const engine_note *n);
+void oracle_check_listener(const worker *who);
+
+/* oracle_time.c: who waits too long */
+void oracle_check_waiting(world *w);
+bool oracle_left_behind(world *w, const claim_record *claim);
+
+/* oracle.c: memory, and the end */
 void oracle_began(body *b);
 void oracle_forgot(body *b);
 void oracle_ended(worker *who, const pgq_error *error);

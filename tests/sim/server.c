@@ -1,0 +1,287 @@
+/* The server's end of the connections: refuses, carries out, answers and notifies. */
+#include "sim.h"
+#include "base/error.h"
+
+enum { MS = 1000, NEAR_US = 2 * MS }; /* two claims so near each other may have met */
+
+static sqlstate_class class_of(fault f)
+{
+    switch (f) {
+    case FAULT_TRANSIENT:
+        return SQLSTATE_TRANSIENT;
+    case FAULT_PERMISSION:
+        return SQLSTATE_PERMISSION;
+    case FAULT_SESSION:
+        return SQLSTATE_CONNECTION;
+    case FAULT_CONTENDED:
+        return SQLSTATE_CONTENDED;
+    default:
+        return SQLSTATE_DATA;
+    }
+}
+
+/* ---- notifications ---- */
+
+static void mark_notified(world *w)
+{
+    for (size_t i = 0; i < w->model.row_count; i++) {
+        const model_row *row = &w->model.rows[i];
+
+        if (row->present && row->status == PGQ_STATUS_QUEUED && row->queued_us == w->now_us) {
+            w->jobs[i].notified = true;
+            w->jobs[i].retried_by = 0;
+        }
+    }
+}
+
+void server_notify(world *w, const notice *n)
+{
+    notice *kept = sim_array(w, 1, sizeof(*kept));
+
+    *kept = *n;
+    if (n->kind == NOTICE_WORK)
+        mark_notified(w);
+    for (size_t i = 0; i < w->worker_count; i++) {
+        worker *who = w->workers[i];
+        connection *c = who->lanes[0];
+
+        if (!who->alive || c == NULL || !c->listening || c->cut)
+            continue;
+        /* a lost health event is a deaf listener, which is a fault of its own */
+        if (n->kind != NOTICE_HEALTH && befalls(w, FAULT_NOTIFY_LOST)) {
+            who->missed_us = n->kind == NOTICE_CANCEL ? who->missed_us : w->now_us;
+            continue;
+        }
+        network_schedule(c, EVENT_NOTIFY, w->now_us + between(w, 50, 500), kept);
+        if (befalls(w, FAULT_NOTIFY_TWICE))
+            network_schedule(c, EVENT_NOTIFY, w->now_us + between(w, 50, 50000), kept);
+    }
+}
+
+void server_notify_changes(world *w)
+{
+    bool told = w->model.told, freed = w->model.freed;
+
+    w->model.told = w->model.freed = false;
+    if (told)
+        server_notify(w, &(notice){.kind = NOTICE_WORK});
+    if (freed)
+        server_notify(w, &(notice){.kind = NOTICE_FREED});
+}
+
+/* ---- carrying out ---- */
+
+static bool lives(const world *w, int64_t backend)
+{
+    for (size_t i = 0; i < w->worker_count; i++) {
+        const worker *who = w->workers[i];
+
+        for (const connection *c = who->backends; c != NULL; c = c->older) {
+            if (c->backend == backend)
+                return c->late > 0 || w->now_us < c->lingers_until_us || (!c->cut && !c->dropped);
+        }
+    }
+    return false;
+}
+
+static void add_ghosts(connection *c, const sentence *s, sentence_reply *reply)
+{
+    world *w = c->owner->world;
+    uint32_t *places = sim_array(w, s->of.adopt.ghost_count + 1, sizeof(*places));
+
+    for (size_t i = 0; i < s->of.adopt.ghost_count; i++) {
+        if (lives(w, s->of.adopt.ghosts[i]))
+            places[reply->place_count++] = (uint32_t)i;
+    }
+    if (reply->place_count > 0)
+        count_path(w, PATH_GHOST_LIVED);
+    reply->places = places;
+}
+
+static void carry_out(connection *c, const sentence *s, sentence_reply *reply, bool late)
+{
+    worker *who = c->owner;
+    world *w = who->world;
+    model_caller caller = fleet_caller(who);
+
+    if (s->kind == SENTENCE_RELEASE)
+        oracle_releasing(who, s);
+    model_execute(&w->model, w->now_us, &caller, s, reply);
+    if (s->kind == SENTENCE_CLAIM || s->kind == SENTENCE_ADOPT)
+        oracle_claimed(c, s, reply, late);
+    else if (s->kind == SENTENCE_SETTLE)
+        oracle_settled(who, s, reply);
+    else if (s->kind == SENTENCE_BEAT)
+        oracle_beaten(who, s);
+    else if (s->kind == SENTENCE_AGGREGATE)
+        count_path(w, PATH_FOLDED);
+    if (s->kind == SENTENCE_ADOPT)
+        add_ghosts(c, s, reply);
+    if (s->kind == SENTENCE_PING)
+        server_notify(w, &(notice){.kind = NOTICE_HEALTH});
+    if (s->kind == SENTENCE_LISTEN && !late && befalls(w, FAULT_DEAF)) {
+        c->swallowed = true;
+    } else if (s->kind == SENTENCE_LISTEN && !late) {
+        c->listening = true;
+        who->listening_since_us = w->now_us;
+    }
+    trace_add(w, late ? "carried out late" : "carried out", who, c->lane, (int64_t)s->kind,
+              (int64_t)(reply->rows != NULL ? reply->row_count : reply->place_count));
+    oracle_check_limits(w);
+    server_notify_changes(w);
+}
+
+/* ---- refusing ---- */
+
+/* Whether a claim may meet another that takes a seat at the same time. */
+static bool races(const worker *who, const sentence *s)
+{
+    const world *w = who->world;
+
+    if (s->kind != SENTENCE_CLAIM || s->of.claim.shares == NULL || w->seated_by == NULL ||
+        w->seated_by == who || w->now_us > w->seated_us + NEAR_US)
+        return false;
+    for (size_t i = 0; i < s->of.claim.share_count; i++) {
+        if (who->registered[s->of.claim.shares[i].entrypoint].limit > 0)
+            return true;
+    }
+    return false;
+}
+
+static fault why_refused(connection *c, const sentence *s)
+{
+    static const fault refusals[] = {FAULT_TRANSIENT, FAULT_SESSION};
+    world *w = c->owner->world;
+    model_poison poison = model_poisoned(&w->model, w->now_us, c->owner->serial, s);
+    bool claims = s->kind == SENTENCE_CLAIM || s->kind == SENTENCE_ADOPT;
+
+    for (size_t i = 0; i < BASE_COUNT(refusals); i++) {
+        if (befalls(w, refusals[i]))
+            return refusals[i];
+    }
+    if (races(c->owner, s) && befalls(w, FAULT_CONTENDED))
+        return FAULT_CONTENDED;
+    if (w->now_us < w->denied_until_us &&
+        (s->kind == SENTENCE_SETTLE || (claims && w->denied_claims))) {
+        count_fault(w, FAULT_PERMISSION);
+        return FAULT_PERMISSION;
+    }
+    if (poison == POISON_NONE)
+        return FAULT_COUNT;
+    count_fault(w, poison == POISON_TEXT ? FAULT_POISON_TEXT : FAULT_POISON_ROW);
+    return poison == POISON_TEXT ? FAULT_POISON_TEXT : FAULT_POISON_ROW;
+}
+
+static void refused_for(connection *c, const sentence *s, fault why)
+{
+    worker *who = c->owner;
+    world *w = who->world;
+
+    who->refusals++;
+    who->refused_us = w->now_us;
+    if (c->lane == 0 && (s->kind == SENTENCE_LISTEN || s->kind == SENTENCE_PING))
+        oracle_listen_hurt(who, w->now_us);
+    if (why == FAULT_CONTENDED)
+        return;
+    if (s->kind == SENTENCE_CHECK || s->kind == SENTENCE_LISTEN ||
+        (s->kind != SENTENCE_SETTLE && why == FAULT_PERMISSION))
+        who->may_end = true; /* the first two: at its start */
+    if (why == FAULT_POISON_ROW) {
+        /* a refused settle of one bad row costs nobody a claim, and other jobs little time */
+        who->hampered_us = w->now_us;
+    } else if (s->kind == SENTENCE_BEAT && who->beats_refused++ == 0) {
+        who->hampered_us = w->now_us; /* one refused beat is repeated in time */
+    } else if (why != FAULT_POISON_TEXT) {
+        oracle_disturb(who, w->now_us);
+    }
+}
+
+/* Whether the server refuses the sentence; nothing is done then. */
+static bool refuse(connection *c, const sentence *s, sentence_reply *reply)
+{
+    fault why = why_refused(c, s);
+
+    if (why == FAULT_COUNT)
+        return false;
+    *reply = (sentence_reply){.refused = true, .class = class_of(why)};
+    (void)error_set(&reply->error, PGQ_E_DATABASE, "refused by the simulated server");
+    refused_for(c, s, why);
+    trace_add(c->owner->world, "refused", c->owner, c->lane, (int64_t)s->kind,
+              (int64_t)reply->class);
+    return true;
+}
+
+/* ---- answering ---- */
+
+static void send_reply(connection *c, const sentence *s)
+{
+    world *w = c->owner->world;
+    int64_t at_us = w->now_us + between(w, 20, chance(w, 600) ? 20 * MS : 300);
+
+    if (befalls(w, FAULT_SLOW))
+        at_us += between(w, 10 * MS, 2 * w->heartbeat_us);
+    if (s->kind == SENTENCE_AGGREGATE && chance(w, 2000))
+        at_us += between(w, 100 * MS, 1200 * MS); /* there was much to fold */
+    c->last_arrival_us = base_max_i64(c->last_arrival_us, at_us);
+    if (c->last_arrival_us > w->now_us + 20 * MS) {
+        oracle_disturb(c->owner, c->last_arrival_us);
+        if (c->lane == 0)
+            oracle_listen_hurt(c->owner, c->last_arrival_us);
+    }
+    network_schedule(c, EVENT_REPLY, c->last_arrival_us, NULL);
+}
+
+/* Locks of others: the sentence waits for their end. */
+static bool wait_for_locks(connection *c, const sentence *s, event_kind kind, void *what)
+{
+    world *w = c->owner->world;
+    int64_t until_us = model_blocked_until(&w->model, w->now_us, c->owner->serial, s);
+
+    if (until_us == 0)
+        return false;
+    oracle_disturb(c->owner, until_us);
+    network_schedule(c, kind, until_us, what);
+    return true;
+}
+
+static int64_t noticed_after(world *w)
+{
+    return between(w, 20, chance(w, 3000) ? w->heartbeat_us : 2000);
+}
+
+void server_execute(connection *c)
+{
+    world *w = c->owner->world;
+    const sentence *s = &c->said[c->executed];
+    sentence_reply reply;
+
+    if (c->cut || c->dropped || wait_for_locks(c, s, EVENT_EXECUTE, NULL))
+        return;
+    if (befalls(w, FAULT_CUT_BEFORE)) {
+        network_maybe_late(c, false);
+        network_cut(c, noticed_after(w));
+        return;
+    }
+    if (!refuse(c, s, &reply))
+        carry_out(c, s, &reply, false);
+    c->answers[c->executed++] = reply;
+    if (befalls(w, FAULT_CUT_AFTER)) {
+        network_cut(c, noticed_after(w));
+        return;
+    }
+    send_reply(c, s);
+    if (reply.refused && reply.class == SQLSTATE_CONNECTION)
+        c->cut = true;
+    if (!c->cut && c->executed < c->said_count)
+        network_schedule(c, EVENT_EXECUTE, w->now_us + between(w, 10, 200), NULL);
+}
+
+void server_late(connection *c, sentence *s)
+{
+    sentence_reply reply;
+
+    if (wait_for_locks(c, s, EVENT_LATE, s))
+        return;
+    c->late--;
+    carry_out(c, s, &reply, true);
+}
