@@ -14,6 +14,8 @@
 extern "C" {
 #endif
 
+#define PGQ_SUSPECTS_MAX 16384 /* as many as a ledger has places for */
+
 /* The bytes of a ledger. */
 PGQ_API size_t pgq_ledger_size(void);
 

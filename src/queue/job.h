@@ -40,6 +40,7 @@ struct pgq_job {
     atomic_int start;   /* job_start */
     atomic_int why;     /* job_why: whether and why its handler should end early */
     void *engine_job;   /* the engine's record of it */
+    size_t place;       /* of that record: no other job of the worker has it */
     void *text;         /* of its outcome; owned */
 
     /* its run; set by whoever hands it to the pool */

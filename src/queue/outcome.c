@@ -136,6 +136,8 @@ void outcome_add_traceback(buffer *out, const traceback_context *context, const 
     buffer_add_text(out, ", \"additional_context\": {\"entrypoint\": ");
     buffer_add_json(out, context->entrypoint, strlen(context->entrypoint));
     add_text(out, "queue_manager_id", context->worker_id);
+    if (context->deaths > 0)
+        buffer_add_format(out, ", \"deaths\": %d", context->deaths);
     if (context->retry) {
         buffer_add_format(out, ", \"attempt\": %d, \"retry_delay\": \"", context->attempts);
         outcome_add_timedelta(out, context->delay_ms);

@@ -40,6 +40,7 @@ typedef struct traceback_context {
     int64_t wall_us;
     bool retry;
     int64_t delay_ms; /* of a retry */
+    int deaths;       /* of worker processes that ran only this job; 0: none, and not written */
 } traceback_context;
 
 /* Adds the JSON object of a log row's traceback: the six keys that Python's readers require.

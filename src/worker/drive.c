@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "queue/event.h"
+#include "queue/ledger.h"
 #include "worker/pool.h"
 
 #include <assert.h>
@@ -36,6 +37,7 @@ struct drive {
     uv_poll_t control; /* the worker's bell */
     bool stopped, hurried;
     uv_timer_t timer;
+    uv_timer_t pulse; /* shows the parent that the loop turns */
     bool loop_open;
     engine *engine;
     pool *pool;
@@ -54,6 +56,8 @@ struct drive {
     bool finished;
     pgq_error error;
 };
+
+enum { PULSE_MS = 1000 };
 
 static void carry_out(drive *d);
 static void serve(drive_lane *lane);
@@ -295,6 +299,7 @@ static void start_job(drive *d, const engine_action *action)
     pgq_job *job = action->body;
 
     job->engine_job = action->job;
+    job->place = engine_place(d->engine, action->job);
     job->executor = d->config.entrypoints[job->entrypoint_index].executor;
     job->timeout_ms = config->entrypoints[job->entrypoint_index].timeout_us / 1000;
     d->starts[d->start_count++] = job;
@@ -321,6 +326,8 @@ static void note(drive *d, const engine_note *what)
                     (survey_kind)what->number);
     else
         note_engine(&d->config.log, what);
+    if (what->kind == NOTE_LISTENING || what->kind == NOTE_STOPPING)
+        ledger_listening(d->config.ledger, what->kind == NOTE_LISTENING);
 }
 
 static void act(drive *d, const engine_action *action)
@@ -430,12 +437,17 @@ static bool proven(const drive *d, const pgq_job *job)
 static pgq_outcome run_job(void *user, pgq_job *job)
 {
     drive *d = user;
+    pgq_outcome outcome;
 
     if (!proven(d, job))
         return (pgq_outcome){.kind = OUTCOME_UNSTARTED};
     if (job->defect != NULL)
         return pgq_fail("InvalidHeaders", job->defect);
-    return job->executor->operations->execute(job->executor, job);
+    ledger_begin(d->config.ledger, job->place, job->id);
+    outcome = job->executor->operations->execute(job->executor, job);
+    if (outcome.kind != OUTCOME_LATER) /* else take_outcome sees its end */
+        ledger_end(d->config.ledger, job->place);
+    return outcome;
 }
 
 static pgq_status status_of(const drive *d, const pgq_job *job, uint32_t kind)
@@ -527,6 +539,8 @@ static void take_outcome(drive *d, int64_t now_us, pool_outcome *done)
 {
     pgq_job *job = done->job;
 
+    if (job->parked && done->outcome.kind != OUTCOME_LATER && !job->abandoned)
+        ledger_end(d->config.ledger, job->place);
     if (job->abandoned) {
         take_abandoned(d, now_us, done);
         return;
@@ -581,7 +595,8 @@ static pgq_code open_loop(drive *d)
         return PGQ_E_NOMEM;
     d->loop_open = true;
     (void)uv_timer_init(&d->loop, &d->timer); /* cannot fail */
-    d->timer.data = d;
+    (void)uv_timer_init(&d->loop, &d->pulse);
+    d->timer.data = d->pulse.data = d;
     d->wake.data = d;
     d->control.data = d;
     if (uv_async_init(&d->loop, &d->wake, on_wake) != 0 ||
@@ -648,8 +663,21 @@ pgq_code drive_open(const drive_config *config, drive **ret_drive, pgq_error *er
     return PGQ_OK;
 }
 
+static void on_pulse(uv_timer_t *timer)
+{
+    drive *d = timer->data;
+
+    ledger_alive(d->config.ledger, clock_monotonic_us());
+}
+
 pgq_code drive_run(drive *d, pgq_error *err)
 {
+    char id_text[UUID_TEXT_BYTES];
+
+    ledger_name(d->config.ledger, uuid_format(&d->config.worker, id_text));
+    on_pulse(&d->pulse);
+    if (d->config.ledger != NULL)
+        (void)uv_timer_start(&d->pulse, on_pulse, PULSE_MS, PULSE_MS);
     engine_start(d->engine, clock_monotonic_us());
     carry_out(d);
     while (!d->finished)

@@ -356,6 +356,7 @@ pgq_code pgq_worker_run(pgq_worker *w, const pgq_run_options *options, pgq_error
         return code;
     if (atomic_load(&w->log_level) < 0)
         atomic_store(&w->log_level, (int)own.log_level);
+    config.ledger = own.ledger;
     config.log = (note_log){own.log_sink, own.log_user, &w->log_level};
     code = drive_open(&config, &d, err);
     if (code != PGQ_OK)

@@ -1,0 +1,126 @@
+/* What a parent does with the jobs that a crashed worker ran: see supervise.h. Blocking calls. */
+#include <pgqueuer/supervise.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "pg/client.h"
+#include "queue/outcome.h"
+
+static pgq_code read_id(const char *text, const char *what, uuid *ret_id, pgq_error *err)
+{
+    if (base_given(text) && uuid_parse(text, ret_id))
+        return PGQ_OK;
+    return error_set(err, PGQ_E_INVALID, "%s is not a UUID of 36 characters", what);
+}
+
+/* One statement; its first column's ids are marked in ret_marks, by their place in `ids`. */
+static pgq_code call(pgq_client *client, statement_id what, const params *p,
+                     const int64_t *ids, size_t count, bool *ret_marks, pgq_error *err)
+{
+    pg_result r = PG_RESULT_INIT;
+    int64_t deadline_us;
+    pgq_code code = p->data.broken ? error_nomem(err) : client_begin(client, &deadline_us, err);
+
+    if (code == PGQ_OK)
+        code = pg_conn_call(client->conn, what, p, deadline_us, &r, NULL, err);
+    for (size_t row = 0; code == PGQ_OK && row < result_rows(&r); row++) {
+        for (size_t i = 0; i < count; i++) {
+            if (ids[i] == result_int8(&r, row, 0))
+                ret_marks[i] = true;
+        }
+    }
+    result_release(&r);
+    return code;
+}
+
+static pgq_code release_all(pgq_client *client, const uuid *id, pgq_error *err)
+{
+    params p = PARAMS_INIT;
+    pgq_code code;
+
+    param_null(&p);
+    param_null(&p);
+    param_uuid(&p, id);
+    code = call(client, STATEMENT_RELEASE_ROW, &p, NULL, 0, NULL, err);
+    params_release(&p);
+    return code;
+}
+
+pgq_code pgq_suspects_take(pgq_client *client, const char *worker_id, const char *own_id,
+                           const int64_t *ids, size_t count, bool *ret_taken, pgq_error *err)
+{
+    params p = PARAMS_INIT;
+    uuid dead, own;
+    pgq_code code = read_id(worker_id, "the id of the worker that has ended", &dead, err);
+
+    if (code == PGQ_OK)
+        code = read_id(own_id, "own_id", &own, err);
+    if (code == PGQ_OK && count > PGQ_SUSPECTS_MAX)
+        code = error_set(err, PGQ_E_LIMIT, "%zu suspects; at most %d are allowed", count,
+                         PGQ_SUSPECTS_MAX);
+    if (code != PGQ_OK)
+        return code;
+    for (size_t i = 0; i < count; i++)
+        ret_taken[i] = false;
+    param_uuid(&p, &dead);
+    param_uuid(&p, &own);
+    param_array_begin(&p, PG_OID_INT8, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(&p, ids[i]);
+    param_array_end(&p);
+    if (count > 0)
+        code = call(client, STATEMENT_SUSPECT_TAKE, &p, ids, count, ret_taken, err);
+    params_release(&p);
+    return code == PGQ_OK ? release_all(client, &dead, err) : code;
+}
+
+pgq_code pgq_suspects_beat(pgq_client *client, const char *own_id, pgq_error *err)
+{
+    params p = PARAMS_INIT;
+    uuid own;
+    pgq_code code = read_id(own_id, "own_id", &own, err);
+
+    if (code != PGQ_OK)
+        return code;
+    param_uuid(&p, &own);
+    code = call(client, STATEMENT_SUSPECT_BEAT, &p, NULL, 0, NULL, err);
+    params_release(&p);
+    return code;
+}
+
+pgq_code pgq_suspect_hold(pgq_client *client, const char *own_id, int64_t id, const char *type,
+                          const char *message, int deaths, bool *ret_held, pgq_error *err)
+{
+    buffer json = BUFFER_INIT;
+    params p = PARAMS_INIT;
+    outcome_text text = {type, message};
+    traceback_context context = {.job_id = id,
+                                 .entrypoint = "",
+                                 .worker_id = own_id,
+                                 .wall_us = clock_wall_us(),
+                                 .deaths = deaths};
+    uuid own;
+    pgq_code code = read_id(own_id, "own_id", &own, err);
+
+    if (code != PGQ_OK)
+        return code;
+    *ret_held = false;
+    outcome_add_traceback(&json, &context, &text);
+    param_uuid(&p, &own);
+    param_int8(&p, id);
+    param_text(&p, json.data);
+    code = json.broken ? error_nomem(err)
+                       : call(client, STATEMENT_SUSPECT_HOLD, &p, &id, 1, ret_held, err);
+    params_release(&p);
+    buffer_release(&json);
+    return code;
+}
+
+pgq_code pgq_suspects_release(pgq_client *client, const char *own_id, pgq_error *err)
+{
+    uuid own;
+    pgq_code code = read_id(own_id, "own_id", &own, err);
+
+    return code == PGQ_OK ? release_all(client, &own, err) : code;
+}
