@@ -154,8 +154,9 @@ const command commands[] = {
      .group = "Act",
      .synopsis = "ID... [OPTIONS]",
      .summary = "put held jobs back into the queue",
-     .details = "Those of the jobs that are held (status failed) are queued again, due at once, all "
-                "of them or none; other ids are passed over.",
+     .details =
+         "Those of the jobs that are held (status failed) are queued again, due at once, all "
+         "of them or none; other ids are passed over.",
      .run = cmd_requeue,
      .connects = true,
      .names = true,
@@ -166,9 +167,16 @@ const command commands[] = {
      .group = "Work",
      .synopsis = "FILE:SYMBOL [OPTIONS] [-- ARGS...]",
      .summary = "run a worker with the handlers of a shared object",
-     .details = "Loads FILE, calls the pgq_factory SYMBOL with ARGS, and works until SIGTERM or "
-                "SIGINT. The first signal lets running jobs finish, the second one does not.\n"
-                "Example: pgqueuer run ./libjobs.so:factory --threads 8 -- first second",
+     .details =
+         "Loads FILE, calls the pgq_factory SYMBOL with ARGS, and works until SIGTERM or "
+         "SIGINT. The first signal lets running jobs finish, the second tells them to end and "
+         "waits a second, the third does not wait. SIGHUP reads the log level again, SIGUSR1 logs "
+         "the worker's state.\n"
+         "Every 10 s a health check must come back through LISTEN. If not, that is logged as "
+         "FailingListenerError and the listener is made anew while the worker polls; with "
+         "--shutdown-on-listener-failure the worker ends with exit status 5, for systemd's "
+         "Restart=on-failure and for Kubernetes.\n"
+         "Example: pgqueuer run ./libjobs.so:factory --threads 8 -- first second",
      .run = cmd_run,
      .connects = true,
      .names = true,
@@ -177,7 +185,10 @@ const command commands[] = {
      .args_max = 1,
      .options =
          LIST(OPT_BATCH_SIZE, OPT_THREADS, OPT_LANES, OPT_DEQUEUE_TIMEOUT, OPT_HEARTBEAT_TIMEOUT,
-              OPT_DRAIN_TIMEOUT, OPT_MODE, OPT_LOG_LEVEL, OPT_LOG_FORMAT)},
+              OPT_DRAIN_TIMEOUT, OPT_MODE, OPT_MAX_CONCURRENT_TASKS,
+              OPT_SHUTDOWN_ON_LISTENER_FAILURE, OPT_HEALTH_CHECK_INTERVAL, OPT_HEALTH_CHECK_TIMEOUT,
+              OPT_LOG_AGGREGATION_INTERVAL, OPT_PROCESSES, OPT_RESTART_ON_FAILURE,
+              OPT_RESTART_DELAY, OPT_CRASH_LIMIT, OPT_LOG_LEVEL, OPT_LOG_FORMAT)},
 
     {.name = "help",
      .group = "About",
