@@ -154,16 +154,11 @@ static void take_end_signal(supervisor *s, int number)
 
 /* ---- the end of a child ---- */
 
-/* Whether it makes no sense to try again: what is wrong will be wrong the next time. */
-static bool hopeless(const child *ch, int status)
+/* Whether it makes no sense to try again: a process that has not come as far as running its worker has
+ * a factory or options that will be wrong the next time too. */
+static bool hopeless(const child *ch)
 {
-    static const pgq_code codes[] = {PGQ_E_INVALID, PGQ_E_NOT_FOUND, PGQ_E_SCHEMA_MISSING};
-
-    for (size_t i = 0; i < BASE_COUNT(codes); i++) {
-        if (!ch->was_ready && status == pgq_code_exit_status(codes[i]))
-            return true;
-    }
-    return false;
+    return !ch->was_ready;
 }
 
 static void plan_restart(supervisor *s, child *ch, int64_t now_us)
@@ -213,7 +208,7 @@ static void child_ended(supervisor *s, child *ch, int wait_status, int64_t now_u
     if (killed)
         suspects_add(s, ch, now_us);
     if (status != EXIT_DONE && cli_flag(s->c, OPT_RESTART_ON_FAILURE) && !s->stopping &&
-        !hopeless(ch, status)) {
+        !hopeless(ch)) {
         plan_restart(s, ch, now_us);
         return;
     }

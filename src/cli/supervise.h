@@ -15,7 +15,7 @@ typedef struct child {
     int ledger_fd;
     pgq_ledger *ledger;
     int64_t started_us, restart_at_us, delay_us; /* CLOCK_NEVER: no restart is due */
-    bool was_ready;                              /* it has listened once */
+    bool was_ready;                              /* it has run its worker once */
     bool over;                                   /* it has ended for good */
 } child;
 
