@@ -154,8 +154,9 @@ const command commands[] = {
      .group = "Act",
      .synopsis = "ID... [OPTIONS]",
      .summary = "put held jobs back into the queue",
-     .details = "Those of the jobs that are held (status failed) are queued again, due at once, all "
-                "of them or none; other ids are passed over.",
+     .details =
+         "Those of the jobs that are held (status failed) are queued again, due at once, all "
+         "of them or none; other ids are passed over.",
      .run = cmd_requeue,
      .connects = true,
      .names = true,
