@@ -155,6 +155,24 @@ def test_a_job_that_is_claimed_while_cancel_waits_for_it_is_not_deleted(queue_db
     assert queue_db.job(job_id)["status"] == "picked" and queue_db.log_of(job_id) == []
 
 
+def test_a_job_whose_worker_is_quicker_than_cancel_is_not_unknown(queue_db, produce, processes, home):
+    """It ends between the event and the look, which a lock on the first job holds up: the rows are
+    looked at in groups of 1000, so the last one has not been read then."""
+    ids = produce(queue_db, [NewJob("e", b"")] * 1000)
+    running = add_picked(queue_db)
+    with queue_db.connect(autocommit=False) as lock:
+        lock.execute("SELECT FROM pgqueuer WHERE id = %s FOR UPDATE", [ids[0]])
+        process = processes([program.PROGRAM, "cancel", "--yes", *map(str, ids), str(running)],
+                            program.clean_environment(home, PGQUEUER_DSN=queue_db.dsn))
+        waiting = ("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                   " AND datname = current_database()")
+        wait_until(lambda: queue_db.value(waiting) == 1, 10, "cancel waits for the row")
+        queue_db.execute("DELETE FROM pgqueuer WHERE id = %s", [running])
+        lock.commit()
+    assert process.wait() == DONE
+    assert process.log() == "Cancelled 1000 job(s), told the worker of 1.\n"
+
+
 def test_five_thousand_jobs_are_cancelled_and_told_in_events_of_the_right_size(
     queue_db, produce, cancel, channel
 ):
