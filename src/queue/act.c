@@ -30,8 +30,6 @@ typedef struct cancelling {
     size_t count;
     int64_t *left; /* those that have to be taken; after a look, those that a live worker has */
     size_t left_count;
-    buffer list;
-    params params;
 } cancelling;
 
 /* ---- ids ---- */
@@ -139,29 +137,42 @@ static pgq_code note_present(cancelling *c, pg_result *r, pgq_error *err)
     return code == PGQ_OK && r->malformed ? malformed(err) : code;
 }
 
+/* Adds what is left as texts of JSON arrays, each short enough for one event. */
+static pgq_code add_lists(params *p, const cancelling *c, pgq_error *err)
+{
+    buffer list = BUFFER_INIT;
+    size_t lists = 0;
+    pgq_code code = PGQ_OK;
+
+    for (size_t at = 0; code == PGQ_OK && at < c->left_count; lists++) {
+        at += act_write_list(c->left + at, c->left_count - at, &list);
+        if (list.broken)
+            code = error_nomem(err);
+    }
+    param_array_begin(p, PG_OID_TEXT, lists);
+    for (size_t at = 0; code == PGQ_OK && at < c->left_count;) {
+        at += act_write_list(c->left + at, c->left_count - at, &list);
+        element_text(p, list.data);
+    }
+    param_array_end(p);
+    buffer_release(&list);
+    return code;
+}
+
 /* Tells the workers of what is left, in as many events as that needs, in one transaction. */
 static pgq_code tell(cancelling *c, pgq_error *err)
 {
+    params p = PARAMS_INIT;
     pg_result r = PG_RESULT_INIT;
-    size_t lists = 0;
-    pgq_code code;
+    pgq_code code = add_lists(&p, c, err);
 
-    for (size_t at = 0; at < c->left_count; lists++) {
-        at += act_write_list(c->left + at, c->left_count - at, &c->list);
-        if (c->list.broken)
-            return error_nomem(err);
+    if (code == PGQ_OK) {
+        add_ids(&p, c->left, c->left_count);
+        code = pg_conn_call(c->conn, STATEMENT_CANCEL_EVENT, &p, c->deadline_us, &r, NULL, err);
+        code = code == PGQ_OK ? note_present(c, &r, err) : explain(code, err);
     }
-    params_clear(&c->params);
-    param_array_begin(&c->params, PG_OID_TEXT, lists);
-    for (size_t at = 0; at < c->left_count;) {
-        at += act_write_list(c->left + at, c->left_count - at, &c->list);
-        element_text(&c->params, c->list.data);
-    }
-    param_array_end(&c->params);
-    add_ids(&c->params, c->left, c->left_count);
-    code = pg_conn_call(c->conn, STATEMENT_CANCEL_EVENT, &c->params, c->deadline_us, &r, NULL, err);
-    code = code == PGQ_OK ? note_present(c, &r, err) : explain(code, err);
     result_release(&r);
+    params_release(&p);
     return code;
 }
 
@@ -169,14 +180,15 @@ static pgq_code tell(cancelling *c, pgq_error *err)
  * behind the first *left. These places are free: there are never more than were read. */
 static pgq_code take(cancelling *c, size_t at, size_t count, size_t *left, pgq_error *err)
 {
+    params p = PARAMS_INIT;
     pg_result r = PG_RESULT_INIT;
     size_t rows;
     pgq_code code;
 
-    params_clear(&c->params);
-    add_ids(&c->params, c->left + at, count);
-    param_int8(&c->params, c->heartbeat_timeout_ms);
-    code = pg_conn_call(c->conn, STATEMENT_CANCEL_ROWS, &c->params, c->deadline_us, &r, NULL, err);
+    add_ids(&p, c->left + at, count);
+    param_int8(&p, c->heartbeat_timeout_ms);
+    code = pg_conn_call(c->conn, STATEMENT_CANCEL_ROWS, &p, c->deadline_us, &r, NULL, err);
+    params_release(&p);
     if (code != PGQ_OK)
         return explain(code, err);
     rows = result_rows(&r);
@@ -281,8 +293,6 @@ static pgq_code cancel_ids(cancelling *c, const int64_t *ids, size_t count,
         if (ret_counts != NULL)
             *ret_counts = count_known(c, code == PGQ_OK);
     }
-    params_release(&c->params);
-    buffer_release(&c->list);
     free(c->ids);
     free(c->left);
     free(c->known);
@@ -294,7 +304,7 @@ pgq_code pgq_cancel(pgq_client *client, const int64_t *ids, size_t count,
                     pgq_error *err)
 {
     pgq_cancel_options own = PGQ_CANCEL_OPTIONS_INIT;
-    cancelling c = {.list = BUFFER_INIT, .params = PARAMS_INIT};
+    cancelling c = {0};
     pgq_code code = base_copy_options(&own, sizeof(own), options, "pgq_cancel_options", err);
 
     if (ret_counts != NULL)
