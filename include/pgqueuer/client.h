@@ -125,7 +125,7 @@ typedef struct pgq_cancel_options {
 /* What became of the ids, each of them counted once. */
 typedef struct pgq_cancel_counts {
     size_t cancelled; /* taken out of the queue by this call */
-    size_t told;      /* running: the worker was told, and ends the job as canceled */
+    size_t told;      /* a worker had it: that was told, and ends or has ended the job */
     size_t unknown;   /* there is no such job, or it has ended */
 } pgq_cancel_counts;
 

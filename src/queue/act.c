@@ -17,16 +17,19 @@ enum {
     IDS_PER_LOOK = 1000          /* a transaction, so that no lock is held for long */
 };
 
+/* What is known of an id. */
+enum { ID_SEEN = 1, ID_GONE = 2 };
+
 /* One call of pgq_cancel. */
 typedef struct cancelling {
     pg_conn *conn;
     int64_t deadline_us;
     int64_t heartbeat_timeout_ms;
-    int64_t *ids; /* in order, each once; after a look those that a live worker has */
+    int64_t *ids;         /* in order, each once */
+    unsigned char *known; /* of each */
     size_t count;
-    buffer list;
-    params params;
-    pgq_cancel_counts counts;
+    int64_t *left; /* those that have to be taken; after a look, those that a live worker has */
+    size_t left_count;
 } cancelling;
 
 /* ---- ids ---- */
@@ -106,75 +109,116 @@ static pgq_code explain(pgq_code code, pgq_error *err)
 
 /* ---- cancel ---- */
 
-/* Tells the workers of all ids, in as many events as they need, in one transaction. */
-static pgq_code tell(cancelling *c, pgq_error *err)
+static pgq_code know(cancelling *c, int64_t id, int what, pgq_error *err)
 {
-    size_t lists = 0;
-    pgq_code code;
+    int64_t *at = bsearch(&id, c->ids, c->count, sizeof(id), compare_ids);
 
-    for (size_t at = 0; at < c->count; lists++) {
-        at += act_write_list(c->ids + at, c->count - at, &c->list);
-        if (c->list.broken)
-            return error_nomem(err);
-    }
-    params_clear(&c->params);
-    param_array_begin(&c->params, PG_OID_TEXT, lists);
-    for (size_t at = 0; at < c->count;) {
-        at += act_write_list(c->ids + at, c->count - at, &c->list);
-        element_text(&c->params, c->list.data);
-    }
-    param_array_end(&c->params);
-    code =
-        pg_conn_call(c->conn, STATEMENT_CANCEL_EVENT, &c->params, c->deadline_us, NULL, NULL, err);
-    return explain(code, err);
+    if (at == NULL)
+        return error_set(err, PGQ_E_INTERNAL, "the database names a job that was not asked for");
+    c->known[at - c->ids] |= (unsigned char)what;
+    return PGQ_OK;
 }
 
-/* Takes what it can of some of the ids; those that a worker has are written to `ret_left`. */
-static pgq_code take(cancelling *c, const int64_t *ids, size_t count, int64_t *ret_left,
-                     size_t *ret_left_count, size_t *ret_taken, pgq_error *err)
+static pgq_code malformed(pgq_error *err)
 {
+    return error_set(err, PGQ_E_INTERNAL, "the cancelled jobs came back in another shape");
+}
+
+/* The rows of the telling: a worker may be so quick that its job is gone at the first look. */
+static pgq_code note_present(cancelling *c, pg_result *r, pgq_error *err)
+{
+    size_t rows = result_rows(r);
+    pgq_code code = PGQ_OK;
+
+    for (size_t i = 0; code == PGQ_OK && i < rows; i++) {
+        if (!result_is_null(r, i, 0))
+            code = know(c, result_int8(r, i, 0), ID_SEEN, err);
+    }
+    return code == PGQ_OK && r->malformed ? malformed(err) : code;
+}
+
+/* Adds what is left as texts of JSON arrays, each short enough for one event. */
+static pgq_code add_lists(params *p, const cancelling *c, pgq_error *err)
+{
+    buffer list = BUFFER_INIT;
+    size_t lists = 0;
+    pgq_code code = PGQ_OK;
+
+    for (size_t at = 0; code == PGQ_OK && at < c->left_count; lists++) {
+        at += act_write_list(c->left + at, c->left_count - at, &list);
+        if (list.broken)
+            code = error_nomem(err);
+    }
+    param_array_begin(p, PG_OID_TEXT, lists);
+    for (size_t at = 0; code == PGQ_OK && at < c->left_count;) {
+        at += act_write_list(c->left + at, c->left_count - at, &list);
+        element_text(p, list.data);
+    }
+    param_array_end(p);
+    buffer_release(&list);
+    return code;
+}
+
+/* Tells the workers of what is left, in as many events as that needs, in one transaction. */
+static pgq_code tell(cancelling *c, pgq_error *err)
+{
+    params p = PARAMS_INIT;
+    pg_result r = PG_RESULT_INIT;
+    pgq_code code = add_lists(&p, c, err);
+
+    if (code == PGQ_OK) {
+        add_ids(&p, c->left, c->left_count);
+        code = pg_conn_call(c->conn, STATEMENT_CANCEL_EVENT, &p, c->deadline_us, &r, NULL, err);
+        code = code == PGQ_OK ? note_present(c, &r, err) : explain(code, err);
+    }
+    result_release(&r);
+    params_release(&p);
+    return code;
+}
+
+/* Takes what it can of `count` ids of c->left, from `at` on, and puts those that a worker has
+ * behind the first *left. These places are free: there are never more than were read. */
+static pgq_code take(cancelling *c, size_t at, size_t count, size_t *left, pgq_error *err)
+{
+    params p = PARAMS_INIT;
     pg_result r = PG_RESULT_INIT;
     size_t rows;
     pgq_code code;
 
-    *ret_left_count = *ret_taken = 0;
-    params_clear(&c->params);
-    add_ids(&c->params, ids, count);
-    param_int8(&c->params, c->heartbeat_timeout_ms);
-    code = pg_conn_call(c->conn, STATEMENT_CANCEL_ROWS, &c->params, c->deadline_us, &r, NULL, err);
+    add_ids(&p, c->left + at, count);
+    param_int8(&p, c->heartbeat_timeout_ms);
+    code = pg_conn_call(c->conn, STATEMENT_CANCEL_ROWS, &p, c->deadline_us, &r, NULL, err);
+    params_release(&p);
     if (code != PGQ_OK)
         return explain(code, err);
     rows = result_rows(&r);
-    for (size_t i = 0; i < rows && rows <= count; i++) {
+    if (rows > count)
+        code = malformed(err);
+    for (size_t i = 0; code == PGQ_OK && i < rows; i++) {
         int64_t id = result_int8(&r, i, 0);
+        bool gone = result_bool(&r, i, 1);
 
-        if (result_bool(&r, i, 1))
-            (*ret_taken)++;
-        else
-            ret_left[(*ret_left_count)++] = id;
+        if (!gone)
+            c->left[(*left)++] = id;
+        code = know(c, id, gone ? ID_SEEN | ID_GONE : ID_SEEN, err);
     }
-    if (rows > count || r.malformed)
-        code = error_set(err, PGQ_E_INTERNAL, "the cancelled jobs came back in another shape");
+    if (code == PGQ_OK && r.malformed)
+        code = malformed(err);
     result_release(&r);
     return code;
 }
 
-/* Takes what it can; c->ids are then those that a worker has. */
-static pgq_code look(cancelling *c, size_t *ret_taken, pgq_error *err)
+static pgq_code look(cancelling *c, pgq_error *err)
 {
-    size_t left = 0, count = c->count;
+    size_t left = 0;
     pgq_code code = PGQ_OK;
 
-    *ret_taken = 0;
-    for (size_t at = 0; code == PGQ_OK && at < count; at += IDS_PER_LOOK) {
-        size_t now = count - at < IDS_PER_LOOK ? count - at : IDS_PER_LOOK, kept, taken;
+    for (size_t at = 0; code == PGQ_OK && at < c->left_count; at += IDS_PER_LOOK) {
+        size_t rest = c->left_count - at;
 
-        /* never more than were read: the places before `at` are free */
-        code = take(c, c->ids + at, now, c->ids + left, &kept, &taken, err);
-        left += kept;
-        *ret_taken += taken;
+        code = take(c, at, rest < IDS_PER_LOOK ? rest : IDS_PER_LOOK, &left, err);
     }
-    c->count = left;
+    c->left_count = left;
     return code;
 }
 
@@ -195,7 +239,6 @@ static bool pause_before_second_look(int64_t deadline_us)
  * so one that claimed between the event and the first look has to be told again. */
 static pgq_code look_again(cancelling *c, pgq_error *err)
 {
-    size_t taken;
     pgq_code code;
 
     if (!pause_before_second_look(c->deadline_us)) {
@@ -204,27 +247,55 @@ static pgq_code look_again(cancelling *c, pgq_error *err)
         return PGQ_E_TIMEOUT;
     }
     code = tell(c, err);
-    if (code != PGQ_OK)
-        return code;
-    code = look(c, &taken, err);
-    c->counts.cancelled += taken;
-    c->counts.told -= taken;
-    return code;
+    return code == PGQ_OK ? look(c, err) : code;
 }
 
 static pgq_code cancel(cancelling *c, pgq_error *err)
 {
-    size_t given = c->count;
-    pgq_code code = tell(c, err);
+    pgq_code code;
+
+    memcpy(c->left, c->ids, c->count * sizeof(*c->ids));
+    c->left_count = c->count;
+    code = tell(c, err);
+    if (code == PGQ_OK)
+        code = look(c, err);
+    if (code == PGQ_OK && c->left_count > 0)
+        code = look_again(c, err);
+    return code;
+}
+
+static pgq_cancel_counts count_known(const cancelling *c, bool complete)
+{
+    pgq_cancel_counts counts = {0};
+
+    for (size_t i = 0; i < c->count; i++) {
+        counts.cancelled += (c->known[i] & ID_GONE) != 0;
+        counts.told += c->known[i] == ID_SEEN;
+        counts.unknown += complete && c->known[i] == 0;
+    }
+    return counts;
+}
+
+/* The part with memory of its own. */
+static pgq_code cancel_ids(cancelling *c, const int64_t *ids, size_t count,
+                           pgq_cancel_counts *ret_counts, pgq_error *err)
+{
+    pgq_code code = copy_ids(ids, count, &c->ids, &c->count, err);
 
     if (code != PGQ_OK)
         return code;
-    code = look(c, &c->counts.cancelled, err);
-    c->counts.told = c->count;
-    if (code == PGQ_OK && c->count > 0)
-        code = look_again(c, err);
-    if (code == PGQ_OK)
-        c->counts.unknown = given - c->counts.cancelled - c->counts.told;
+    c->left = calloc(c->count, sizeof(*c->left));
+    c->known = calloc(c->count, sizeof(*c->known));
+    if (c->left == NULL || c->known == NULL) {
+        code = error_nomem(err);
+    } else {
+        code = cancel(c, err);
+        if (ret_counts != NULL)
+            *ret_counts = count_known(c, code == PGQ_OK);
+    }
+    free(c->ids);
+    free(c->left);
+    free(c->known);
     return code;
 }
 
@@ -233,11 +304,11 @@ pgq_code pgq_cancel(pgq_client *client, const int64_t *ids, size_t count,
                     pgq_error *err)
 {
     pgq_cancel_options own = PGQ_CANCEL_OPTIONS_INIT;
-    cancelling c = {.list = BUFFER_INIT, .params = PARAMS_INIT};
+    cancelling c = {0};
     pgq_code code = base_copy_options(&own, sizeof(own), options, "pgq_cancel_options", err);
 
     if (ret_counts != NULL)
-        *ret_counts = c.counts;
+        *ret_counts = (pgq_cancel_counts){0};
     if (code != PGQ_OK)
         return code;
     if (own.heartbeat_timeout_ms < 100 || own.heartbeat_timeout_ms > 86400000)
@@ -249,19 +320,11 @@ pgq_code pgq_cancel(pgq_client *client, const int64_t *ids, size_t count,
     code = check_ids(ids, count, PGQ_CANCEL_IDS_MAX, err);
     if (code == PGQ_OK)
         code = client_begin(client, &c.deadline_us, err);
-    if (code == PGQ_OK)
-        code = copy_ids(ids, count, &c.ids, &c.count, err);
     if (code != PGQ_OK)
         return code;
     c.conn = client->conn;
     c.heartbeat_timeout_ms = own.heartbeat_timeout_ms;
-    code = cancel(&c, err);
-    if (ret_counts != NULL)
-        *ret_counts = c.counts;
-    params_release(&c.params);
-    buffer_release(&c.list);
-    free(c.ids);
-    return code;
+    return cancel_ids(&c, ids, count, ret_counts, err);
 }
 
 /* ---- requeue ---- */

@@ -295,6 +295,79 @@ static const char *check_verify(database *d, pgq_code code)
     return code == PGQ_E_SCHEMA_MISMATCH ? "a fault was taken for a divergence" : NULL;
 }
 
+/* ---- acting on jobs ---- */
+
+enum { ACT_JOBS = 6 };
+
+/* Jobs 1 to ACT_JOBS. */
+static void prepare_act(database *d)
+{
+    prepare_client(d);
+    sql_run(d->sql, "INSERT INTO pgqueuer (id, priority, status, entrypoint, heartbeat) VALUES "
+                    "(1, 0, 'queued', 'e', now()), (2, 0, 'queued', 'e', now()), "
+                    "(3, 0, 'failed', 'e', now()), (4, 0, 'failed', 'e', now()), "
+                    "(5, 0, 'picked', 'e', now() - interval '1 h'), (6, 0, 'picked', 'e', now())");
+}
+
+static pgq_code run_cancel(database *d, pgq_error *err)
+{
+    static const int64_t ids[] = {7, 6, 5, 4, 3, 2, 1, 1};
+    pgq_cancel_counts counts;
+    pgq_code code = pgq_cancel(client, ids, sizeof(ids) / sizeof(ids[0]), NULL, &counts, err);
+
+    (void)d;
+    client = pgq_client_free(client);
+    if (code == PGQ_OK && (counts.cancelled != 5 || counts.told != 1 || counts.unknown != 1))
+        abort();
+    return code;
+}
+
+static const char *check_cancel(database *d, pgq_code code)
+{
+    if (!server_is_quiet(d))
+        return "a session stays busy";
+    if (sql_number(d->sql, "SELECT count(*) FROM pgqueuer WHERE id = 6 AND status = 'picked'") != 1)
+        return "the job of a live worker was touched";
+    if (sql_number(d->sql, "SELECT count(*) FROM pgqueuer FULL JOIN (SELECT job_id FROM "
+                           "pgqueuer_log WHERE status = 'canceled') AS l ON l.job_id = id "
+                           "WHERE (id IS NULL) <> (job_id IS NULL)") != ACT_JOBS)
+        return "a job is neither in the queue nor in the log, or in both";
+    if (code == PGQ_OK && sql_number(d->sql, "SELECT count(*) FROM pgqueuer") != 1)
+        return "an acknowledged cancellation did not happen";
+    return NULL;
+}
+
+static pgq_code run_requeue(database *d, pgq_error *err)
+{
+    static const int64_t ids[] = {1, 3, 4, 6, 7};
+    size_t requeued;
+    pgq_code code = pgq_requeue(client, ids, sizeof(ids) / sizeof(ids[0]), &requeued, err);
+
+    (void)d;
+    client = pgq_client_free(client);
+    if (requeued != (code == PGQ_OK ? 2 : 0))
+        abort();
+    return code;
+}
+
+static const char *check_requeue(database *d, pgq_code code)
+{
+    long long queued, logged;
+
+    if (!server_is_quiet(d))
+        return "a session stays busy";
+    queued = sql_number(d->sql, "SELECT count(*) FROM pgqueuer WHERE status = 'queued'") - 2;
+    logged = sql_number(d->sql, "SELECT count(*) FROM pgqueuer_log WHERE status = 'queued'");
+    if (queued != logged)
+        return "a job was requeued without its log row";
+    if (queued != 2 && (queued != 0 || code == PGQ_OK))
+        return "the code does not say what was done";
+    if ((code == PGQ_E_NOMEM || code == PGQ_E_CONNECTION_LOST || code == PGQ_E_CONNECT) &&
+        queued != 0)
+        return "the caller was told that nothing was sent";
+    return NULL;
+}
+
 /* ---- the worker ---- */
 
 long scenario_handler_runs(void)
@@ -426,6 +499,8 @@ const scenario scenarios[] = {
     {"install", prepare_install, run_install, check_install},
     {"uninstall", prepare_uninstall, run_uninstall, check_uninstall},
     {"verify", prepare_uninstall, run_verify, check_verify},
+    {"cancel", prepare_act, run_cancel, check_cancel},
+    {"requeue", prepare_act, run_requeue, check_requeue},
     {"worker", prepare_worker, run_worker, check_worker},
 };
 const size_t scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);

@@ -36,7 +36,13 @@ class JournalWriter:
         return os.path.exists(self.path + ".gate")
 
 
-async def run_behaviour(behaviour, job, journal):
+async def run_behaviour(behaviour, job, journal, scope):
+    """The outcome for the journal."""
+    if behaviour == "watch":
+        # A handler of the Python release is told only through the scope that it enters.
+        with scope:
+            await asyncio.sleep(GATE_SECONDS)
+        return "cancelled" if scope.cancel_called else "watch-timeout"
     if behaviour == "sleep":
         await asyncio.sleep(int(job.payload) / 1000)
     elif behaviour == "gate":
@@ -54,6 +60,7 @@ async def run_behaviour(behaviour, job, journal):
             raise RetryRequested(delay=delay, reason="asked to")
     elif behaviour != "ok":
         raise SystemExit(f"no such behaviour: {behaviour}")
+    return "done"
 
 
 def register(queuer, name, behaviour, journal):
@@ -67,8 +74,8 @@ def register(queuer, name, behaviour, journal):
         )
         outcome = "failed"
         try:
-            await run_behaviour(behaviour, job, journal)
-            outcome = "done"
+            scope = queuer.qm.get_context(job.id).cancellation
+            outcome = await run_behaviour(behaviour, job, journal, scope)
         except RetryRequested:
             outcome = "retry"
             raise

@@ -59,7 +59,7 @@ static void a_list_may_have_exactly_its_limit(void **state)
         ids[COUNT - 1] *= 10;
     assert_int_equal(act_write_list(ids, COUNT, &list), COUNT);
     assert_int_equal(list.len, ACT_LIST_BYTES);
-    ids[COUNT - 1] *= 10;
+    ids[COUNT - 2] *= 10;
     assert_int_equal(act_write_list(ids, COUNT, &list), COUNT - 1);
     buffer_release(&list);
     free(ids);
