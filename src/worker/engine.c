@@ -290,8 +290,6 @@ void engine_lane_ready(engine *e, int64_t now_us, int lane, int64_t backend)
     e->lanes[lane].backend = backend;
     if (lane > 0)
         e->away_deadline_us = CLOCK_NEVER;
-    else if (e->state == ENGINE_RUNNING) /* LISTEN, which is said now, has as long as a probe */
-        e->ping_deadline_us = now_us + e->config.probe_timeout_us;
     if (e->outage) {
         e->outage = false;
         engine_say(e, NOTE_CONNECTION_RESTORED, lane, 0, 0, NULL);

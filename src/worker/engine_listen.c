@@ -25,8 +25,10 @@ void engine_listen_begin(engine *e, int64_t now_us)
 void engine_heard(engine *e, int64_t now_us)
 {
     (void)now_us;
+    if (!e->lanes[0].listening || e->deaf)
+        return; /* LISTEN itself is to be answered yet */
     e->ping_deadline_us = CLOCK_NEVER;
-    if (e->listener == LISTENER_HEALTHY || !e->lanes[0].listening || e->deaf)
+    if (e->listener == LISTENER_HEALTHY)
         return;
     if (e->listener == LISTENER_FAILED)
         engine_say(e, NOTE_LISTENER_RESTORED, -1, 0, 0, NULL);

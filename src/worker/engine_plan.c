@@ -148,6 +148,14 @@ static void take_off(engine *e, int64_t now_us, int index)
     action->flight = &lane->flight;
 }
 
+static void add_listen(engine *e, int64_t now_us, engine_lane *lane)
+{
+    (void)engine_add_sentence(lane, SENTENCE_LISTEN);
+    if (e->state == ENGINE_RUNNING) /* it has as long as a probe */
+        e->ping_deadline_us =
+            base_min_i64(e->ping_deadline_us, now_us + e->config.probe_timeout_us);
+}
+
 static void plan_control(engine *e, int64_t now_us)
 {
     engine_lane *lane = &e->lanes[0];
@@ -157,7 +165,7 @@ static void plan_control(engine *e, int64_t now_us)
     if (!e->checked)
         (void)engine_add_sentence(lane, SENTENCE_CHECK);
     else if (!lane->listening && e->state != ENGINE_STOPPING)
-        (void)engine_add_sentence(lane, SENTENCE_LISTEN);
+        add_listen(e, now_us, lane);
     add_care(e, now_us, lane);
     if (lane->listening && !e->deaf && e->state == ENGINE_RUNNING && now_us >= e->ping_at_us)
         add_ping(e, now_us, lane);
@@ -304,7 +312,7 @@ static int64_t control_deadline(const engine *e)
     if (e->state != ENGINE_RUNNING)
         return CLOCK_NEVER;
     /* a probe that cannot be said has its time all the same */
-    if (lane->listening && (lane->state == LANE_IDLE || at == CLOCK_NEVER))
+    if (lane->listening && ((lane->state == LANE_IDLE && !e->deaf) || at == CLOCK_NEVER))
         at = base_min_i64(at, e->ping_at_us);
     if (lane->state == LANE_IDLE)
         at = base_min_i64(at, e->survey_at_us);

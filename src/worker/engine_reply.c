@@ -39,6 +39,8 @@ static void hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sent
         lane->listening = true; /* that is: not now */
         e->deaf = true;
         e->ping_deadline_us = CLOCK_NEVER;
+        /* until then it may be tried again; after that the connection is no good */
+        e->ping_at_us = base_min_i64(e->ping_at_us, now_us + e->config.probe_interval_us);
         return;
     }
     lane->listening = true;

@@ -184,7 +184,7 @@ static engine_outcome draw_outcome(body *b)
         outcome.status = PGQ_STATUS_EXCEPTION;
     } else if (kind < 11) {
         outcome.status = PGQ_STATUS_FAILED;
-    } else if (kind < 20 && w->now_us < w->enqueue_end_us) {
+    } else if (kind < 11 + w->retry_share && w->now_us < w->enqueue_end_us) {
         outcome.status = PGQ_STATUS_QUEUED;
         outcome.delay_ms = chance(w, 3000) ? 0 : between(w, 1, 2000);
     }

@@ -146,6 +146,7 @@ static void draw_times(world *w)
     w->enqueue_end_us = w->faults_end_us + 2 * SECOND;
     w->long_handlers = chance(w, 5000);
     w->longest_handler_us = w->long_handlers ? 3 * w->heartbeat_us : 50 * MS;
+    w->retry_share = chance(w, 2000) ? 40 : 9;
     w->parks = chance(w, 3000);
     w->rests = chance(w, 3000);
     w->endless_left = (int)between(w, 0, 3);

@@ -181,18 +181,25 @@ static void check_nothing_left(worker *who)
     }
 }
 
-static bool left_own_retry(const worker *who)
+/* A drain that ends by itself leaves nothing in the queue that it has put there: no retry, and no
+ * job that it gave back, which it has to claim again. */
+static void check_left_nothing(worker *who)
 {
-    const world *w = who->world;
+    world *w = who->world;
 
     for (size_t i = 0; i < w->model.row_count; i++) {
         const model_row *row = &w->model.rows[i];
+        const job_record *job = &w->jobs[i];
 
-        if (row->present && row->status == PGQ_STATUS_QUEUED &&
-            w->jobs[i].retried_by == who->serial)
-            return true;
+        if (!row->present || row->status != PGQ_STATUS_QUEUED)
+            continue;
+        if (job->retried_by == who->serial && !who->config.drain_now)
+            violated(w, "I4: worker %d has drained the queue and left a retry of its own in it",
+                     (int)who->serial);
+        if (job->released_by == who->serial)
+            violated(w, "I4: worker %d has drained the queue and given job %lld back",
+                     (int)who->serial, (long long)row->id);
     }
-    return false;
 }
 
 static void check_end_was_due(worker *who)
@@ -201,18 +208,19 @@ static void check_end_was_due(worker *who)
 
     if (who->asked_to_stop) {
         count_path(w, PATH_ENDED_STOPPED);
-    } else if (who->config.only_job != 0) {
-        count_path(w, PATH_ENDED_ONLY);
-    } else if (who->config.drain_now && !who->probe_said_due) {
-        count_path(w, PATH_ENDED_NOW);
-    } else if (who->config.drain && who->probe_said_empty) {
-        count_path(w, PATH_ENDED_DRAINED);
-        if (left_own_retry(who))
-            violated(w, "I4: worker %d has drained the queue and left a retry of its own in it",
-                     (int)who->serial);
-    } else {
-        violated(w, "I4: worker %d ended by itself", (int)who->serial);
+        return;
     }
+    if (who->config.only_job != 0) {
+        count_path(w, PATH_ENDED_ONLY);
+        return;
+    }
+    if (who->config.drain && who->probe_said_empty)
+        count_path(w, PATH_ENDED_DRAINED);
+    else if (who->config.drain_now && !who->probe_said_due)
+        count_path(w, PATH_ENDED_NOW);
+    else
+        violated(w, "I4: worker %d ended by itself", (int)who->serial);
+    check_left_nothing(who);
 }
 
 static void check_timed_out(worker *who)
@@ -228,14 +236,20 @@ static void check_timed_out(worker *who)
         violated(w, "I4: worker %d ended before its time to drain was over", (int)who->serial);
 }
 
+static bool out_of_time(const worker *who)
+{
+    int64_t now_us = who->world->now_us, timeout_us = who->config.drain_timeout_us;
+
+    return (timeout_us > 0 && now_us >= who->stop_us + timeout_us) ||
+           (who->hurried_us != CLOCK_NEVER && now_us >= who->hurried_us + SECOND_US);
+}
+
 /* With an error, before its jobs were settled: it had no time left, or nobody to settle with. */
 static void check_gave_up(worker *who)
 {
     world *w = who->world;
-    int64_t timeout_us = who->config.drain_timeout_us;
 
-    if ((timeout_us > 0 && w->now_us >= who->stop_us + timeout_us) ||
-        (who->hurried_us != CLOCK_NEVER && w->now_us >= who->hurried_us + SECOND_US))
+    if (out_of_time(who))
         count_path(w, PATH_ENDED_TIMEOUT);
     else if (!can_settle(who))
         count_path(w, PATH_ENDED_AWAY);
@@ -279,7 +293,8 @@ void oracle_ended(worker *who, const pgq_error *error)
         check_gave_up(who);
     } else {
         check_error(who, error);
-        check_nothing_left(who);
+        if (!out_of_time(who) && can_settle(who))
+            check_nothing_left(who);
     }
 }
 

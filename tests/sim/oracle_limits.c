@@ -14,6 +14,10 @@ static bool counts_as_held(world *w, const model_row *row)
 {
     const claim_record *claim = w->jobs[row->id - 1].claims;
 
+    for (const claim_record *c = claim->older; c != NULL; c = c->older) {
+        if (c->hopeless && c->owner == claim->owner)
+            return false; /* its own ghost took it from it, and it has found it again */
+    }
     return !oracle_left_behind(w, claim) && !(claim->body != NULL && claim->body->told_lost);
 }
 

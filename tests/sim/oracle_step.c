@@ -232,6 +232,7 @@ static void add_claim(connection *c, const model_row *row, bool late)
         .hopeless = late && hopeless(c, row, job->claims),
         .reply_pending = !late,
     };
+    job->released_by = 0;
     job->claims = claim;
 }
 
@@ -339,6 +340,7 @@ void oracle_releasing(worker *who, const sentence *s)
             violated(w, "I2: job %lld is given back and may be started",
                      (long long)claim->token.id);
         claim->released = true;
+        w->jobs[claim->token.id - 1].released_by = who->serial;
         w->journal[PGQ_STATUS_QUEUED]++;
         w->entries[model_row_of(&w->model, claim->token.id)->entrypoint].changed_us = w->now_us;
         count_path(w, PATH_RELEASED);

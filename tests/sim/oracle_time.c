@@ -75,6 +75,17 @@ static int64_t extra_wait(const world *w, uint32_t entrypoint)
     return extra_us;
 }
 
+/* Where due jobs of another entrypoint have to wait, a probe cannot tell one that has become due
+ * since the claim from them. */
+static bool some_wait(const world *w)
+{
+    bool some = false;
+
+    for (size_t i = 0; i < w->entry_count; i++)
+        some |= w->entries[i].options.limit > 0 || w->entries[i].options.rated;
+    return some;
+}
+
 /* A lost claim may bring more than it was known to: no more is claimed than there is room for. */
 static bool reserves(const worker *who)
 {
@@ -88,9 +99,11 @@ static void check_beside(world *w, const model_row *row, const worker *who, int6
     int64_t extra_us = extra_wait(w, row->entrypoint);
     int64_t bound_us = w->dequeue_us + w->heartbeat_us + SECOND_US + BACKOFF_US + extra_us;
     bool at_once = job->retried_by == 0 && row->execute_after <= row->queued_us;
-    int64_t prompt_us = w->locks ? LOOK_AGAIN_US : at_once ? PROMPT_US : DEFERRED_US;
+    int64_t prompt_us = at_once ? PROMPT_US : DEFERRED_US;
     int64_t since_us = base_max_i64(due_us, who->idle_since_us);
 
+    if (w->locks || (!at_once && some_wait(w)))
+        prompt_us = LOOK_AGAIN_US;
     if (knows_of(who, row, job) && w->now_us - since_us > prompt_us + extra_us)
         violated(w, "I4: job %lld waits for %lld ms beside worker %d, which is idle and knows",
                  (long long)row->id, (long long)(w->now_us - since_us) / 1000, (int)who->serial);

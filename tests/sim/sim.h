@@ -116,6 +116,7 @@ typedef struct job_record {
     int64_t passed_over_us; /* when a beat found the row locked */
     bool notified;          /* its latest enqueue or release notified the listening workers */
     int64_t retried_by;     /* serial of the worker that put it back */
+    int64_t released_by;    /* of the one that gave it back unstarted, and nobody has claimed it */
 } job_record;
 
 /* ---- workers ---- */
@@ -280,6 +281,7 @@ struct world {
     size_t entry_count;
     bool same_limits; /* for all workers */
     bool parks, rests; /* its handlers may */
+    int retry_share;   /* of 100 runs */
     int64_t probe_interval_us, probe_timeout_us, aggregate_us;
     int64_t heartbeat_us, dequeue_us, longest_handler_us;
     bool slow; /* the longest waits of an engine can pass in it */
