@@ -377,8 +377,10 @@ int64_t engine_patience_ends(const engine *e)
     return at;
 }
 
-static void give_up_flights(engine *e, int64_t now_us)
+void engine_give_up_flights(engine *e, int64_t now_us)
 {
+    if (now_us < engine_patience_ends(e))
+        return;
     for (int i = 1; i < e->lane_count; i++) {
         if (e->lanes[i].state != LANE_FLYING || now_us < e->lanes[i].flown_us + patience_us(e))
             continue;
@@ -564,8 +566,6 @@ void engine_tick(engine *e, int64_t now_us)
     if (now_us >= e->alarm_at_us)
         engine_alarms(e, now_us);
     engine_listen_tick(e, now_us);
-    if (now_us >= engine_patience_ends(e))
-        give_up_flights(e, now_us);
     if (e->state != ENGINE_FINISHED && out_of_time(e, now_us))
         finish(e);
     else

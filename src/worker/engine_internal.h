@@ -199,6 +199,7 @@ void engine_lost_claim(engine *e, engine_job *job);
 
 /* The lane is down, without a word. */
 int64_t engine_patience_ends(const engine *e);
+void engine_give_up_flights(engine *e, int64_t now_us);
 void engine_lane_down(engine *e, int64_t now_us, int index);
 void engine_begin_stop(engine *e, int64_t now_us);
 

@@ -291,6 +291,7 @@ void engine_plan(engine *e, int64_t now_us)
 {
     if (e->state == ENGINE_NEW || e->state == ENGINE_FINISHED)
         return;
+    engine_give_up_flights(e, now_us);
     if (now_us >= e->refused_again_us)
         plan_refused(e);
     plan_control(e, now_us);
