@@ -130,8 +130,8 @@ static pgq_code not_sent(pg_conn *conn, pgq_code code, pgq_error *err)
     return error_set(err, code, "the statement could not be sent");
 }
 
-pgq_code pg_conn_call(pg_conn *conn, statement_id id, const params *p, int64_t deadline_us,
-                      pg_result *ret_result, char *ret_constraint, pgq_error *err)
+static pgq_code call_once(pg_conn *conn, statement_id id, const params *p, int64_t deadline_us,
+                          pg_result *ret_result, char *ret_constraint, pgq_error *err)
 {
     pgq_code code = pg_conn_send(conn, id, p);
 
@@ -142,6 +142,18 @@ pgq_code pg_conn_call(pg_conn *conn, statement_id id, const params *p, int64_t d
     if (code == PGQ_E_NOMEM)
         return not_sent(conn, code, err);
     return drain(conn, deadline_us, ret_result, ret_constraint, err);
+}
+
+pgq_code pg_conn_call(pg_conn *conn, statement_id id, const params *p, int64_t deadline_us,
+                      pg_result *ret_result, char *ret_constraint, pgq_error *err)
+{
+    bool unprepared = conn->unprepared;
+    pgq_code code = call_once(conn, id, p, deadline_us, ret_result, ret_constraint, err);
+
+    /* it was refused for its name only, and from now on it has none */
+    if (code != PGQ_OK && conn->unprepared != unprepared && pg_conn_state(conn) == PG_READY)
+        code = call_once(conn, id, p, deadline_us, ret_result, ret_constraint, err);
+    return code;
 }
 
 pgq_code pg_conn_call_sql(pg_conn *conn, const char *sql, int64_t deadline_us,

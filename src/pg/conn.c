@@ -46,6 +46,7 @@ void conn_drop(pg_conn *conn)
     conn->pq = NULL;
     conn->dying = conn->write_pending = conn->front_answered = conn->prepare_failed = false;
     conn->expected_first = conn->expected_count = 0;
+    memset(conn->used, 0, sizeof(conn->used));
     memset(conn->prepared, 0, sizeof(conn->prepared));
 }
 
@@ -196,11 +197,32 @@ static pgq_code prepare_once(pg_conn *conn, statement_id id)
 
     if (conn->prepared[id])
         return PGQ_OK;
-    if (PQsendPrepare(conn->pq, s->name, s->text, s->param_count, s->param_types) == 0)
+    if (PQsendPrepare(conn->pq, s->prepared, s->text, s->param_count, s->param_types) == 0)
         return send_failed(conn);
     push_expected(conn, EXPECT_PREPARE, id);
     conn->prepared[id] = true;
     return PGQ_OK;
+}
+
+/* Sends the statement by name from its second use on, and never where a pooler in transaction mode
+ * gives every transaction another session. */
+static pgq_code send_statement(pg_conn *conn, statement_id id, const char *const *values,
+                               const int *lengths, const int *formats)
+{
+    const statement *s = &conn->statements->all[id];
+    int sent;
+
+    if (conn->unprepared || !conn->used[id]) {
+        conn->used[id] = true;
+        sent = PQsendQueryParams(conn->pq, s->text, s->param_count, s->param_types, values, lengths,
+                                 formats, 1);
+    } else {
+        if (prepare_once(conn, id) != PGQ_OK)
+            return PGQ_E_CONNECTION_LOST;
+        sent =
+            PQsendQueryPrepared(conn->pq, s->prepared, s->param_count, values, lengths, formats, 1);
+    }
+    return sent != 0 ? PGQ_OK : send_failed(conn);
 }
 
 pgq_code pg_conn_send(pg_conn *conn, statement_id id, const params *p)
@@ -216,11 +238,8 @@ pgq_code pg_conn_send(pg_conn *conn, statement_id id, const params *p)
         return PGQ_E_NOMEM;
     if (conn->dying)
         return PGQ_E_CONNECTION_LOST;
-    if (prepare_once(conn, id) != PGQ_OK)
+    if (send_statement(conn, id, values, p != NULL ? p->len : NULL, formats) != PGQ_OK)
         return PGQ_E_CONNECTION_LOST;
-    if (PQsendQueryPrepared(conn->pq, s->name, count, values, p != NULL ? p->len : NULL, formats,
-                            1) == 0)
-        return send_failed(conn);
     push_expected(conn, EXPECT_STATEMENT, id);
     return PGQ_OK;
 }
@@ -258,15 +277,25 @@ static bool is_fatal(const PGresult *result)
     return severity == NULL || base_streq(severity, "FATAL") || base_streq(severity, "PANIC");
 }
 
+/* A prepared statement is not there, or somebody else's is: the session is not ours alone. */
+static bool is_of_pooler(const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return sqlstate != NULL && (base_streq(sqlstate, "26000") || base_streq(sqlstate, "42P05"));
+}
+
 static void note_fatal(pg_conn *conn, const PGresult *result)
 {
     pg_reply last = {.kind = PG_REPLY_NONE};
 
+    conn->dying = true;
+    if (PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED) == NULL)
+        return; /* it is libpq's own, and its text is the connection's too: see lose */
     (void)read_error(result, NULL, last.constraint, &last.error);
     conn->error = last.error;
     conn->error.code = PGQ_E_CONNECTION_LOST;
     conn->error.retryable = true;
-    conn->dying = true;
 }
 
 /* NULL for plain SQL and for a sync. */
@@ -314,6 +343,7 @@ static bool take_result(pg_conn *conn, const expected *front, PGresult *result)
             break;
         }
         held->kind = PG_REPLY_ERROR;
+        conn->unprepared |= is_of_pooler(result);
         (void)read_error(result, statement_name(conn, front), held->constraint, &held->error);
         break;
     default:

@@ -40,7 +40,8 @@ struct pg_connection {
     pg_reply held;       /* that result */
     pgq_error prepare_error;
     bool prepare_failed; /* the next statement's skip is this error */
-    bool prepared[STATEMENT_COUNT];
+    bool used[STATEMENT_COUNT], prepared[STATEMENT_COUNT];
+    bool unprepared; /* a prepared statement was not ours to use: a pooler changes our sessions */
     PGnotify *notification;
 };
 

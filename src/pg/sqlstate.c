@@ -24,6 +24,7 @@ static const sqlstate_row sqlstate_rows[] = {
     {"42P01", SQLSTATE_SCHEMA, PGQ_E_SCHEMA_MISSING},
     {"42703", SQLSTATE_SCHEMA, PGQ_E_SCHEMA_MISMATCH},
     {"42704", SQLSTATE_SCHEMA, PGQ_E_SCHEMA_MISMATCH},
+    {"42P05", SQLSTATE_CONNECTION, PGQ_E_DATABASE},    /* a pooler gave us somebody's session */
     {"42P10", SQLSTATE_SCHEMA, PGQ_E_SCHEMA_MISMATCH}, /* no arbiter index for ON CONFLICT */
     {"53", SQLSTATE_TRANSIENT, PGQ_E_DATABASE},
     {"54", SQLSTATE_DATA, PGQ_E_LIMIT},

@@ -2,6 +2,8 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 typedef struct placeholder {
@@ -9,7 +11,7 @@ typedef struct placeholder {
     const char *value;
 } placeholder;
 
-enum { PLACEHOLDERS = 12 };
+enum { PLACEHOLDERS = 12, PREPARED_BYTES = 64 };
 
 static bool is_name_char(char c)
 {
@@ -108,10 +110,24 @@ static uint32_t type_oid(const char *name)
     return 0;
 }
 
+/* The name and a hash of the text (FNV-1a). */
+static const char *name_by_text(arena *a, const char *name, const char *text)
+{
+    uint64_t hash = 14695981039346656037u;
+    char full[PREPARED_BYTES];
+
+    for (const char *at = text; *at != '\0'; at++)
+        hash = (hash ^ (unsigned char)*at) * 1099511628211u;
+    (void)snprintf(full, sizeof(full), "%s_%016" PRIx64, name, hash);
+    return arena_strdup(a, full);
+}
+
 static pgq_code fill_statement(const statement_source *source,
                                const placeholder table[PLACEHOLDERS], arena *a, statement *s,
                                pgq_error *err)
 {
+    pgq_code code;
+
     s->name = source->name;
     if (source->param_count > STATEMENT_PARAMS_MAX)
         return error_set(err, PGQ_E_INTERNAL, "sql/%s.sql: too many parameters", source->name);
@@ -122,7 +138,11 @@ static pgq_code fill_statement(const statement_source *source,
             return error_set(err, PGQ_E_INTERNAL, "sql/%s.sql: unknown type %s", source->name,
                              source->param_types[i]);
     }
-    return expand(source, table, a, &s->text, err);
+    code = expand(source, table, a, &s->text, err);
+    if (code != PGQ_OK)
+        return code;
+    s->prepared = name_by_text(a, s->name, s->text);
+    return s->prepared != NULL ? PGQ_OK : error_nomem(err);
 }
 
 pgq_code statement_expand(const names *n, statement_id id, arena *a, statement *ret_statement,

@@ -15,8 +15,11 @@
 enum { STATEMENT_PARAMS_MAX = 16 };
 
 typedef struct statement {
-    const char *name; /* the file's name without ".sql"; also the prepared statement's name */
+    const char *name; /* the file's name without ".sql" */
     const char *text;
+    /* Its name when it is prepared. Behind a pooler, clients with other names of objects share the
+     * session, so no other text has it. */
+    const char *prepared;
     uint32_t param_types[STATEMENT_PARAMS_MAX];
     int param_count;
 } statement;

@@ -209,7 +209,9 @@ static void take_notifications(drive_lane *lane)
     int64_t now_us;
 
     while (pg_conn_notification(lane->conn, &channel, &payload)) {
-        if (!base_streq(channel, d->config.names->channel))
+        /* A lane that does not listen gets notifications only when a pooler lends it a session
+         * that does. They must not pass for a sign that the listener is heard. */
+        if (lane->index != 0 || !base_streq(channel, d->config.names->channel))
             continue;
         heard = true;
         switch (event_read(payload, &d->event)) {
@@ -234,6 +236,8 @@ static void take_notifications(drive_lane *lane)
         engine_notified(d->engine, now_us);
     else if (freed)
         engine_freed(d->engine, now_us);
+    if (heard)
+        carry_out(d);
 }
 
 /* Takes everything that a connection has for us, and watches it again. */
@@ -250,9 +254,9 @@ static void serve(drive_lane *lane)
     }
     do {
         pg_conn_next(lane->conn, &reply);
+        take_notifications(lane); /* what came before a sync is told before it: see engine_heard */
         take_reply(lane, &reply);
     } while (reply.kind != PG_REPLY_NONE && reply.kind != PG_REPLY_LOST);
-    take_notifications(lane);
     if (!watch_again(lane))
         lose_lane_by_ourselves(lane, PGQ_E_NOMEM);
 }

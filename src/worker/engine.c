@@ -106,7 +106,7 @@ pgq_code engine_new(const engine_config *config, engine **ret_engine)
     learn_entrypoints(e);
     e->poll_at_us = e->beat_at_us = e->stale_look_at_us = CLOCK_NEVER;
     e->survey_at_us = e->aggregate_at_us = e->rate_at_us = e->alarm_at_us = CLOCK_NEVER;
-    e->ping_at_us = e->ping_deadline_us = CLOCK_NEVER;
+    e->ping_at_us = e->ping_deadline_us = e->ping_self_us = CLOCK_NEVER;
     e->queue_due = true;
     e->ghost_backoff = (backoff){GHOST_FIRST_US, GHOST_MAX_US, 0};
     e->contention_backoff = (backoff){CONTENTION_FIRST_US, CONTENTION_MAX_US, 0};
@@ -318,6 +318,8 @@ static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
             e->probing = false;
             e->probe_wanted = true;
         }
+        if (kind == SENTENCE_PING && e->ping_deadline_us != CLOCK_NEVER)
+            e->ping_at_us = now_us; /* another lane says it */
         if (kind == SENTENCE_AGGREGATE) {
             e->aggregate_at_us = now_us + e->config.aggregate_interval_us;
             e->settled_since = true;
@@ -346,6 +348,43 @@ static bool claiming_lane_up(const engine *e)
             return true;
     }
     return false;
+}
+
+/* How long a stopping worker waits for a lane to answer: not long when it stops because the
+ * database cannot be heard any more. */
+static int64_t patience_us(const engine *e)
+{
+    if (e->error.code == PGQ_E_FAILING_LISTENER)
+        return base_min_i64(AWAY_US, e->config.probe_timeout_us);
+    return AWAY_US;
+}
+
+/* When the first flight of a stopping worker is given up, because the control lane has shown that
+ * the network may swallow everything; a lane that waits for somebody's lock may take its time. */
+int64_t engine_patience_ends(const engine *e)
+{
+    int64_t at = CLOCK_NEVER;
+
+    if (e->state != ENGINE_STOPPING ||
+        (e->lanes[0].state >= LANE_IDLE && e->error.code != PGQ_E_FAILING_LISTENER))
+        return at;
+    for (int i = 1; i < e->lane_count; i++) {
+        if (e->lanes[i].state == LANE_FLYING)
+            at = base_min_i64(at, e->lanes[i].flown_us + patience_us(e));
+    }
+    return at;
+}
+
+void engine_give_up_flights(engine *e, int64_t now_us)
+{
+    if (now_us < engine_patience_ends(e))
+        return;
+    for (int i = 1; i < e->lane_count; i++) {
+        if (e->lanes[i].state != LANE_FLYING || now_us < e->lanes[i].flown_us + patience_us(e))
+            continue;
+        engine_act(e, ACTION_CLOSE)->lane = i;
+        engine_lane_down(e, now_us, i);
+    }
 }
 
 void engine_lane_down(engine *e, int64_t now_us, int index)

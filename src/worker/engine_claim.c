@@ -178,6 +178,16 @@ static void make_shares(engine *e, int64_t now_us, engine_lane *lane, sentence *
     s->of.claim.share_count = count;
 }
 
+/* Entrypoints that are ever claimed. */
+static size_t claimable(const engine *e)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < e->config.entrypoint_count; i++)
+        count += !e->config.entrypoints[i].rated || e->config.entrypoints[i].rate > 0;
+    return count;
+}
+
 void engine_refund(engine *e, engine_lane *lane, const sentence_reply *reply, int64_t now_us)
 {
     const sentence *s = &lane->flight.sentences[lane->answered - 1];
@@ -266,7 +276,8 @@ void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
     if (look_for_stale) {
         s->of.claim.known = lane->known;
         s->of.claim.known_count = engine_collect_known(e, lane->known);
-        e->stale_look_at_us = now_us + base_min_i64(STALE_LOOK_US, e->silence_us);
+        if (!e->gated || s->of.claim.share_count == claimable(e)) /* else the next one looks too */
+            e->stale_look_at_us = now_us + base_min_i64(STALE_LOOK_US, e->silence_us);
     }
     lane->wakes_seen = e->wakes;
 }

@@ -160,6 +160,8 @@ struct engine {
 
     engine_listener listener;
     int64_t ping_at_us, ping_deadline_us;
+    int64_t
+        ping_self_us; /* when the control lane says it, as no other lane could be heard saying it */
     int64_t deaf_poll_us; /* how often to look while the listener is not heard */
 
     cancel_memory *cancelled;
@@ -196,6 +198,8 @@ void engine_revoke(engine *e, engine_job *job);
 void engine_lost_claim(engine *e, engine_job *job);
 
 /* The lane is down, without a word. */
+int64_t engine_patience_ends(const engine *e);
+void engine_give_up_flights(engine *e, int64_t now_us);
 void engine_lane_down(engine *e, int64_t now_us, int index);
 void engine_begin_stop(engine *e, int64_t now_us);
 
@@ -212,6 +216,8 @@ void engine_own_text(engine *e, engine_job *job, const char *type, const char *t
 
 /* engine_listen.c */
 void engine_listen_begin(engine *e, int64_t now_us);
+/* From now on a ping has its time. */
+void engine_ping_begins(engine *e, int64_t now_us);
 void engine_listen_lost(engine *e, int64_t now_us, bool was_listening, const pgq_error *error);
 void engine_listen_tick(engine *e, int64_t now_us);
 

@@ -17,17 +17,30 @@ enum {
 void engine_listen_begin(engine *e, int64_t now_us)
 {
     e->ping_at_us = now_us;
-    e->ping_deadline_us = CLOCK_NEVER;
+    e->ping_deadline_us = e->ping_self_us = CLOCK_NEVER;
     if (e->deaf_poll_us == 0)
         e->deaf_poll_us = DEAF_POLL_FIRST_US;
 }
 
+void engine_ping_begins(engine *e, int64_t now_us)
+{
+    if (e->ping_deadline_us != CLOCK_NEVER)
+        return;
+    e->ping_deadline_us = now_us + e->config.probe_timeout_us;
+    e->ping_self_us = now_us + e->config.probe_timeout_us / 2;
+}
+
 void engine_heard(engine *e, int64_t now_us)
 {
-    (void)now_us;
     if (!e->lanes[0].listening || e->deaf)
         return; /* LISTEN itself is to be answered yet */
-    e->ping_deadline_us = CLOCK_NEVER;
+    e->ping_deadline_us = e->ping_self_us = CLOCK_NEVER;
+    if (e->listener == LISTENER_FAILED && e->lanes[0].state != LANE_IDLE) {
+        /* A pooler that swallowed everything lends the lane a listening session while it says
+         * something. What has failed must be heard in silence to be in order again. */
+        e->ping_at_us = base_min_i64(e->ping_at_us, now_us + SUSPECT_US);
+        return;
+    }
     if (e->listener == LISTENER_HEALTHY)
         return;
     if (e->listener == LISTENER_FAILED)
@@ -42,7 +55,7 @@ static void fail_listener(engine *e, int64_t now_us, const pgq_error *error)
     if (e->listener != LISTENER_FAILED)
         engine_say(e, NOTE_LISTENER_FAILED, -1, 0, e->config.probe_timeout_us / 1000, error);
     e->listener = LISTENER_FAILED;
-    e->ping_at_us = e->ping_deadline_us = CLOCK_NEVER;
+    e->ping_at_us = e->ping_deadline_us = e->ping_self_us = CLOCK_NEVER;
     engine_wake(e);
     if (e->config.end_when_deaf && !e->config.drain)
         engine_fail(e, now_us, error);
@@ -52,7 +65,7 @@ void engine_listen_lost(engine *e, int64_t now_us, bool was_listening, const pgq
 {
     pgq_error failing = PGQ_ERROR_INIT;
 
-    e->ping_at_us = e->ping_deadline_us = CLOCK_NEVER;
+    e->ping_at_us = e->ping_deadline_us = e->ping_self_us = CLOCK_NEVER;
     if (e->state != ENGINE_RUNNING)
         return;
     if (was_listening && e->config.end_when_deaf && !e->config.drain) {
@@ -94,6 +107,6 @@ void engine_listen_tick(engine *e, int64_t now_us)
     if (now_us >= e->ping_deadline_us)
         probe_unanswered(e, now_us);
     else if (now_us >= e->ping_at_us && e->ping_deadline_us == CLOCK_NEVER)
-        /* said as soon as the lane is idle; if that takes too long, it is as good as dead */
-        e->ping_deadline_us = now_us + e->config.probe_timeout_us;
+        /* said as soon as a lane is idle; if that takes too long, it is as good as dead */
+        engine_ping_begins(e, now_us);
 }

@@ -118,7 +118,18 @@ static void add_ping(engine *e, int64_t now_us, engine_lane *lane)
     s->of.ping.id.bytes[6] = (unsigned char)((s->of.ping.id.bytes[6] & 0x0F) | 0x40);
     s->of.ping.id.bytes[8] = (unsigned char)((s->of.ping.id.bytes[8] & 0x3F) | 0x80);
     e->ping_at_us = now_us + e->config.probe_interval_us;
-    e->ping_deadline_us = base_min_i64(e->ping_deadline_us, now_us + e->config.probe_timeout_us);
+    engine_ping_begins(e, now_us);
+    if (lane == &e->lanes[0])
+        e->ping_self_us = CLOCK_NEVER;
+}
+
+/* The control lane pings itself only when no other lane was answered in half of the time: what a
+ * session sends to itself arrives with the answer, also behind a pooler that swallows all else. */
+static bool ping_due(const engine *e, int64_t now_us, const engine_lane *lane)
+{
+    if (!e->lanes[0].listening || e->deaf || e->state != ENGINE_RUNNING)
+        return false;
+    return now_us >= (lane == &e->lanes[0] ? e->ping_self_us : e->ping_at_us);
 }
 
 /* Beats and probes travel on the control lane, so that nothing can hold them up; while it is down
@@ -167,7 +178,7 @@ static void plan_control(engine *e, int64_t now_us)
     else if (!lane->listening && e->state != ENGINE_STOPPING)
         add_listen(e, now_us, lane);
     add_care(e, now_us, lane);
-    if (lane->listening && !e->deaf && e->state == ENGINE_RUNNING && now_us >= e->ping_at_us)
+    if (ping_due(e, now_us, lane))
         add_ping(e, now_us, lane);
     if (e->state == ENGINE_RUNNING && now_us >= e->survey_at_us) {
         (void)engine_add_sentence(lane, SENTENCE_SURVEY);
@@ -203,6 +214,9 @@ static void plan_lane(engine *e, int64_t now_us, int index)
         add_release(e, lane);
     engine_add_claim(e, now_us, lane);
     add_care(e, now_us, lane);
+    /* alone: behind a settle that waits for somebody's lock it would come too late */
+    if (lane->flight.count == 0 && ping_due(e, now_us, lane))
+        add_ping(e, now_us, lane);
     if (lane->flight.count == 0 && aggregate_due(e, now_us))
         add_aggregate(e, lane);
     take_off(e, now_us, index);
@@ -278,6 +292,7 @@ void engine_plan(engine *e, int64_t now_us)
 {
     if (e->state == ENGINE_NEW || e->state == ENGINE_FINISHED)
         return;
+    engine_give_up_flights(e, now_us);
     if (now_us >= e->refused_again_us)
         plan_refused(e);
     plan_control(e, now_us);
@@ -311,9 +326,13 @@ static int64_t control_deadline(const engine *e)
 
     if (e->state != ENGINE_RUNNING)
         return CLOCK_NEVER;
-    /* a probe that cannot be said has its time all the same */
-    if (lane->listening && ((lane->state == LANE_IDLE && !e->deaf) || at == CLOCK_NEVER))
-        at = base_min_i64(at, e->ping_at_us);
+    if (lane->listening && !e->deaf) {
+        /* a ping that cannot be said has its time all the same */
+        if (at == CLOCK_NEVER || idle_lane(e))
+            at = base_min_i64(at, e->ping_at_us);
+        if (lane->state == LANE_IDLE)
+            at = base_min_i64(at, e->ping_self_us);
+    }
     if (lane->state == LANE_IDLE)
         at = base_min_i64(at, e->survey_at_us);
     return at;
@@ -349,6 +368,7 @@ int64_t engine_deadline(const engine *e)
     if (e->state == ENGINE_NEW || e->state == ENGINE_FINISHED)
         return CLOCK_NEVER;
     at = base_min_i64(at, e->away_deadline_us);
+    at = base_min_i64(at, engine_patience_ends(e));
     at = base_min_i64(at, e->refused_again_us);
     at = base_min_i64(at, e->alarm_at_us);
     if (e->state == ENGINE_RUNNING)

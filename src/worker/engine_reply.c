@@ -11,7 +11,8 @@ enum {
     DEAF_POLL_MIN_US = 10 * 1000, /* while the listener is not heard */
     DEAF_POLL_MAX_US = 1000 * 1000,
     FOLD_FULL_US = 900 * 1000, /* an aggregation that took so long has ended for lack of time */
-    FOLD_AGAIN_US = 1000 * 1000
+    FOLD_AGAIN_US = 1000 * 1000,
+    PING_AGAIN_US = 100 * 1000
 };
 
 static void hear_check(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
@@ -38,9 +39,11 @@ static void hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sent
         engine_say(e, NOTE_STATEMENT_REFUSED, 0, 0, 0, &reply->error);
         lane->listening = true; /* that is: not now */
         e->deaf = true;
-        e->ping_deadline_us = CLOCK_NEVER;
-        /* until then it may be tried again; after that the connection is no good */
-        e->ping_at_us = base_min_i64(e->ping_at_us, now_us + e->config.probe_interval_us);
+        /* with the next poll it is said again, which must not wait for a claim that comes back
+         * short; and if it cannot be said then, the lane is as good as dead */
+        e->poll_at_us = base_min_i64(
+            e->poll_at_us, now_us + base_min_i64(DEAF_POLL_MAX_US, e->config.probe_interval_us));
+        e->ping_deadline_us = e->poll_at_us + e->config.probe_timeout_us;
         return;
     }
     lane->listening = true;
@@ -397,10 +400,13 @@ static void hear_probe(engine *e, int64_t now_us, engine_lane *lane, const sente
 
 static void hear_ping(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
-    (void)now_us;
-    (void)lane;
-    if (reply->refused) /* its time is not up; what it should have brought will be missed */
-        engine_say(e, NOTE_STATEMENT_REFUSED, 0, 0, 0, &reply->error);
+    if (!reply->refused) {
+        e->ping_self_us = CLOCK_NEVER;
+        return;
+    }
+    engine_say(e, NOTE_STATEMENT_REFUSED, (int)(lane - e->lanes), 0, 0, &reply->error);
+    if (e->ping_deadline_us != CLOCK_NEVER)
+        e->ping_at_us = now_us + PING_AGAIN_US; /* its time goes on */
 }
 
 /* Once for each entrypoint and kind of difference. */
