@@ -121,7 +121,9 @@ static void outage(world *w, worker *who)
         fleet_stop(who);
     if (chance(w, 5000)) {
         who->lanes_away_until_us = until_us;
-        who->lane_away = chance(w, 5000) ? -1 : (int)between(w, 0, who->lane_count - 1);
+        who->lane_away = chance(w, 3000)   ? -1
+                         : chance(w, 6000) ? 0
+                                           : (int)between(w, 0, who->lane_count - 1);
         cut_lanes(who, who->lane_away);
         return;
     }
