@@ -7,7 +7,7 @@ enum {
     DEFERRED_US = 300 * 1000,    /* one that becomes due, perhaps between a claim and its probe */
     LOOK_AGAIN_US = 1600 * 1000, /* the same where others lock rows */
     CONTENDED_US = 300 * 1000,   /* more, where claims meet */
-    DEAF_POLL_US = 1300 * 1000, /* a worker that knows itself deaf finds a job within */
+    DEAF_POLL_US = 1300 * 1000,  /* a worker that knows itself deaf finds a job within */
     ORPHAN_US = 2 * SECOND_US,   /* within this an idle worker adopts what it lost */
     AWAY_US = 36 * SECOND_US,    /* a stopping worker waits so long for a lost database */
     HURRY_US = 1200 * 1000
@@ -154,8 +154,8 @@ static void check_queued(world *w, const model_row *row)
 static void check_abandoned(world *w, const model_row *row, const claim_record *claim)
 {
     const worker *owner = claim->owner;
-    int64_t bound_us = w->dequeue_us + w->heartbeat_us + SECOND_US + BACKOFF_US +
-                       extra_wait(w, row->entrypoint);
+    int64_t bound_us =
+        w->dequeue_us + w->heartbeat_us + SECOND_US + BACKOFF_US + extra_wait(w, row->entrypoint);
     int64_t silence_us = w->entries[row->entrypoint].options.silence_us;
     int64_t due_us = base_max_i64(row->heartbeat + silence_us, row->locked_until_us);
 
