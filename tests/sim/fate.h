@@ -39,64 +39,64 @@
     X(ENDLESS, 10, "handler that does not end")                                \
     X(LATE_TICK, 500, "timer fired late")
 
-#define PATHS(X)                                                               \
-    X(RUN, 20000, "run of a job")                                              \
-    X(DONE, 10000, "job settled as successful")                                \
-    X(FAILED, 1000, "job settled as exception")                                \
-    X(HELD, 200, "job held")                                                   \
-    X(RETRIED, 1000, "job went back for a retry")                              \
-    X(CANCELLED, 50, "job settled as cancelled")                               \
-    X(DEFERRED, 1000, "deferred job became due")                               \
-    X(SEATED, 5000, "job claimed with a seat")                                 \
-    X(FULL, 2000, "claim that left due jobs, their entrypoint being full")     \
-    X(KEPT_SEAT, 20, "stale job that kept its seat")                           \
-    X(RATED, 1000, "job of a rated entrypoint claimed")                        \
-    X(HELD_FULL, 200, "worker holding all it may")                             \
-    X(REPICK_DEAD, 100, "stale job of an ended worker claimed")                \
-    X(REPICK_LIVE, 50, "stale job of a living worker claimed")                 \
-    X(REPICK_ORPHAN, 5, "stale job claimed that its worker did not know of")   \
-    X(ADOPTED, 20, "job of a lost claim adopted")                              \
+#define PATHS(X)                                                                \
+    X(RUN, 20000, "run of a job")                                               \
+    X(DONE, 10000, "job settled as successful")                                 \
+    X(FAILED, 1000, "job settled as exception")                                 \
+    X(HELD, 200, "job held")                                                    \
+    X(RETRIED, 1000, "job went back for a retry")                               \
+    X(CANCELLED, 50, "job settled as cancelled")                                \
+    X(DEFERRED, 1000, "deferred job became due")                                \
+    X(SEATED, 5000, "job claimed with a seat")                                  \
+    X(FULL, 2000, "claim that left due jobs, their entrypoint being full")      \
+    X(KEPT_SEAT, 20, "stale job that kept its seat")                            \
+    X(RATED, 1000, "job of a rated entrypoint claimed")                         \
+    X(HELD_FULL, 200, "worker holding all it may")                              \
+    X(REPICK_DEAD, 100, "stale job of an ended worker claimed")                 \
+    X(REPICK_LIVE, 50, "stale job of a living worker claimed")                  \
+    X(REPICK_ORPHAN, 5, "stale job claimed that its worker did not know of")    \
+    X(ADOPTED, 20, "job of a lost claim adopted")                               \
     X(ADOPTED_LATE, 5, "job of a claim adopted that came after its connection") \
-    X(GHOST_LIVED, 20, "adoption told of a living ghost")                      \
-    X(EXTRA_RUN, 50, "extra run of a job after its claim was lost")            \
-    X(OVERLAP, 10, "run beside a run that had lost its claim")                 \
-    X(UNPROVEN, 10, "job not started, because its claim could not be proven")  \
-    X(BISECTED, 50, "settle of several jobs refused and split")                \
-    X(REWORDED, 50, "settle that replaced a refused text")                     \
-    X(UNCERTAIN_DONE, 50, "settle sent again that had been carried out")       \
-    X(UNCERTAIN_AGAIN, 50, "settle sent again that had not been carried out")  \
-    X(FENCED, 20, "settle of a stale token that wrote nothing")                \
-    X(TOLD_LOST, 50, "beat that told of a lost claim")                         \
-    X(TOLD_HANDLER, 50, "handler told to end early")                           \
-    X(REVOKED, 50, "job revoked before it started")                            \
-    X(RELEASED, 100, "job given back")                                         \
-    X(CANCEL_TOLD, 20, "handler told that its job is cancelled")               \
-    X(CANCEL_UNSTARTED, 5, "job cancelled while it waited for a thread")       \
-    X(CANCEL_REMEMBERED, 2, "cancellation heard before the claim")             \
-    X(CANCEL_RETRY, 1, "retry of a cancelled job written as cancelled")        \
-    X(CANCEL_ROW, 50, "row that its canceller deleted")                        \
-    X(CANCEL_AGAIN, 1, "row that its canceller deleted at its second look")    \
-    X(TIMED_OUT, 100, "handler told that its time is over")                    \
-    X(ABANDONED, 50, "handler given up")                                       \
-    X(ABANDONED_PARKED, 2, "parked job given up")                              \
-    X(STRAGGLER_ENDED, 20, "handler that was given up ended")                  \
-    X(EXHAUSTED, 2, "worker without a thread that is not stuck")               \
-    X(PARKED, 500, "job parked")                                               \
-    X(RESTED, 200, "job started again after a rest")                           \
-    X(REST_BROKEN, 5, "rest broken off by a stop or a cancellation")           \
-    X(DEAF_FOUND, 50, "listener found to be deaf")                             \
-    X(DEAF_RESTORED, 20, "listener heard again")                               \
-    X(SURVEYED, 5, "different limits noticed")                                 \
-    X(FOLDED, 200, "log folded into the statistics")                           \
-    X(CLAIM_STOPPED, 2, "claim answered while its worker was stopping")        \
-    X(ENDED_STOPPED, 500, "worker ended cleanly after a stop")                 \
-    X(ENDED_DRAINED, 50, "worker ended by itself, the queue empty")            \
-    X(ENDED_NOW, 20, "worker ended by itself, jobs deferred or not")           \
-    X(ENDED_ONLY, 5, "worker ended after its only job")                        \
-    X(ENDED_TIMEOUT, 20, "worker ended by its drain timeout")                  \
-    X(ENDED_HURRIED, 5, "worker ended with handlers running, being hurried")   \
-    X(ENDED_DEAF, 10, "worker ended because its listener failed")              \
-    X(ENDED_AWAY, 1, "worker ended because the database stayed away")          \
+    X(GHOST_LIVED, 20, "adoption told of a living ghost")                       \
+    X(EXTRA_RUN, 50, "extra run of a job after its claim was lost")             \
+    X(OVERLAP, 10, "run beside a run that had lost its claim")                  \
+    X(UNPROVEN, 10, "job not started, because its claim could not be proven")   \
+    X(BISECTED, 50, "settle of several jobs refused and split")                 \
+    X(REWORDED, 50, "settle that replaced a refused text")                      \
+    X(UNCERTAIN_DONE, 50, "settle sent again that had been carried out")        \
+    X(UNCERTAIN_AGAIN, 50, "settle sent again that had not been carried out")   \
+    X(FENCED, 20, "settle of a stale token that wrote nothing")                 \
+    X(TOLD_LOST, 50, "beat that told of a lost claim")                          \
+    X(TOLD_HANDLER, 50, "handler told to end early")                            \
+    X(REVOKED, 50, "job revoked before it started")                             \
+    X(RELEASED, 100, "job given back")                                          \
+    X(CANCEL_TOLD, 20, "handler told that its job is cancelled")                \
+    X(CANCEL_UNSTARTED, 5, "job cancelled while it waited for a thread")        \
+    X(CANCEL_REMEMBERED, 2, "cancellation heard before the claim")              \
+    X(CANCEL_RETRY, 1, "retry of a cancelled job written as cancelled")         \
+    X(CANCEL_ROW, 50, "row that its canceller deleted")                         \
+    X(CANCEL_AGAIN, 1, "row that its canceller deleted at its second look")     \
+    X(TIMED_OUT, 100, "handler told that its time is over")                     \
+    X(ABANDONED, 50, "handler given up")                                        \
+    X(ABANDONED_PARKED, 2, "parked job given up")                               \
+    X(STRAGGLER_ENDED, 20, "handler that was given up ended")                   \
+    X(EXHAUSTED, 2, "worker without a thread that is not stuck")                \
+    X(PARKED, 500, "job parked")                                                \
+    X(RESTED, 200, "job started again after a rest")                            \
+    X(REST_BROKEN, 5, "rest broken off by a stop or a cancellation")            \
+    X(DEAF_FOUND, 50, "listener found to be deaf")                              \
+    X(DEAF_RESTORED, 20, "listener heard again")                                \
+    X(SURVEYED, 5, "different limits noticed")                                  \
+    X(FOLDED, 200, "log folded into the statistics")                            \
+    X(CLAIM_STOPPED, 2, "claim answered while its worker was stopping")         \
+    X(ENDED_STOPPED, 500, "worker ended cleanly after a stop")                  \
+    X(ENDED_DRAINED, 50, "worker ended by itself, the queue empty")             \
+    X(ENDED_NOW, 20, "worker ended by itself, jobs deferred or not")            \
+    X(ENDED_ONLY, 5, "worker ended after its only job")                         \
+    X(ENDED_TIMEOUT, 20, "worker ended by its drain timeout")                   \
+    X(ENDED_HURRIED, 5, "worker ended with handlers running, being hurried")    \
+    X(ENDED_DEAF, 10, "worker ended because its listener failed")               \
+    X(ENDED_AWAY, 1, "worker ended because the database stayed away")           \
     X(ENDED_REFUSED, 50, "worker ended because a statement was refused")
 
 #define FAULT_ENUM(name, minimum, text) FAULT_##name,

@@ -74,6 +74,7 @@ void fleet_update_idle(worker *who)
         settles |= who->lanes[i] != NULL && who->lanes[i]->ready;
     }
     update_since(&who->lanes_lost_us, !settles, w->now_us);
+    update_since(&who->control_lost_us, who->lanes[0] == NULL || !who->lanes[0]->ready, w->now_us);
     update_since(&who->claims_since_us, claims, w->now_us);
     update_since(&who->idle_since_us, claims && lane_good(who, 0), w->now_us);
 }
@@ -194,19 +195,19 @@ static int32_t draw_limit(world *w)
     return chance(w, 4500) ? 0 : (int32_t)between(w, 1, 3);
 }
 
-static engine_entrypoint draw_entry(world *w)
+static engine_entrypoint draw_entry(world *w, bool plain)
 {
     static const double rates[] = {0.8, 3, 12, 40, 200};
     engine_entrypoint entry = {
-        .limit = draw_limit(w),
-        .rated = chance(w, 2000),
+        .limit = plain ? 0 : draw_limit(w),
+        .rated = !plain && chance(w, 2000),
         .silence_us = w->heartbeat_us,
         .failure = chance(w, 5000) ? PGQ_STATUS_EXCEPTION : PGQ_STATUS_FAILED,
     };
 
     if (entry.rated)
         entry.rate = chance(w, 1000) ? 0 : rates[between(w, 0, (int64_t)BASE_COUNT(rates) - 1)];
-    if (chance(w, 2500) && w->heartbeat_us >= 1000 * 1000)
+    if (!plain && chance(w, 2500) && w->heartbeat_us >= 1000 * 1000)
         entry.silence_us = chance(w, 7000) ? w->heartbeat_us / 2 : 2 * w->heartbeat_us;
     if (chance(w, 2500)) {
         entry.timeout_us = between(w, 5 * 1000, 300 * 1000);
@@ -217,12 +218,15 @@ static engine_entrypoint draw_entry(world *w)
 
 void fleet_draw_entries(world *w)
 {
+    /* without limits, rates and retry timers a job waits for nothing but a worker that looks */
+    bool plain = chance(w, 4500);
+
     w->entry_count = (size_t)between(w, 1, MODEL_ENTRIES_MAX);
-    w->same_limits = !chance(w, 1000);
+    w->same_limits = plain || !chance(w, 1500);
     for (size_t i = 0; i < w->entry_count; i++) {
         entry_plan *entry = &w->entries[i];
 
-        entry->options = draw_entry(w);
+        entry->options = draw_entry(w, plain);
         entry->never = entry->options.rated && entry->options.rate <= 0;
         entry->endless = entry->options.timeout_us > 0 && chance(w, 3000);
     }
@@ -291,9 +295,10 @@ void fleet_begin(world *w, bool may_drain, int64_t only_job)
         .claims_since_us = CLOCK_NEVER,
         .disturbed_us = -1,
         .hampered_us = -BACKOFF_US,
-        .refused_us = -BACKOFF_US,
+        .held_up_us = -BACKOFF_US,
         .claim_lost_us = -GHOST_US - BACKOFF_US,
         .lanes_lost_us = CLOCK_NEVER,
+        .control_lost_us = CLOCK_NEVER,
         .deaf_noted_us = CLOCK_NEVER,
         .settled_us = CLOCK_NEVER,
         .hurried_us = CLOCK_NEVER,

@@ -161,7 +161,7 @@ static void draw_history(world *w)
     fleet_draw_entries(w);
     draw_faults(w);
     /* now and then one alone, for whom nobody else wakes */
-    w->wanted_workers = chance(w, 1500) ? 1 : (int)between(w, 2, 5);
+    w->wanted_workers = chance(w, 2500) ? 1 : (int)between(w, 2, 5);
     for (int i = 0; i < w->wanted_workers; i++)
         plan(w, between(w, 0, 100 * MS), TALE_BEGIN);
     for (int64_t i = 0; i < enqueues; i++) {

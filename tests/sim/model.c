@@ -129,8 +129,8 @@ int64_t model_blocked_until(model *m, int64_t now_us, int64_t manager, const sen
     else if (s->kind == SENTENCE_RELEASE)
         count = s->of.tokens.count;
     for (size_t i = 0; i < count; i++) {
-        int64_t id = s->kind == SENTENCE_SETTLE ? s->of.settle.items[i].token.id
-                                                : s->of.tokens.tokens[i].id;
+        int64_t id =
+            s->kind == SENTENCE_SETTLE ? s->of.settle.items[i].token.id : s->of.tokens.tokens[i].id;
 
         if (held_by(model_row_of(m, id), manager, NULL))
             until_us = base_max_i64(until_us, model_row_of(m, id)->locked_until_us);
@@ -220,8 +220,7 @@ static void probe(const model *m, int64_t now_us, const model_caller *caller, co
             else
                 reply->next_due_us = base_min_i64(reply->next_due_us, row->execute_after - now_us);
         } else if (row->present && row->status == PGQ_STATUS_PICKED) {
-            int64_t left_us =
-                row->heartbeat + caller->entries[row->entrypoint].silence_us - now_us;
+            int64_t left_us = row->heartbeat + caller->entries[row->entrypoint].silence_us - now_us;
 
             reply->next_stale_us = base_min_i64(reply->next_stale_us, base_max_i64(0, left_us));
         }

@@ -64,7 +64,7 @@ static void open_gates(const model *m, const model_caller *caller, const sentenc
         if (g->seats == 0)
             continue;
         g->held = model_picked(m, share->entrypoint);
-        g->room = g->held >= g->seats                 ? 0
+        g->room = g->held >= g->seats            ? 0
                   : g->seats - g->held < g->room ? g->seats - g->held
                                                  : g->room;
     }

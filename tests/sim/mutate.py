@@ -313,7 +313,7 @@ MUTANTS = {
     "deaf_never_found": (
         "engine_listen.c", "a probe that does not come back is forgotten",
         "        probe_unanswered(e, now_us);\n",
-        "        e->ping_deadline_us = (void)probe_unanswered, CLOCK_NEVER;\n"),
+        "        e->ping_deadline_us = probe_unanswered != NULL ? CLOCK_NEVER : 0;\n"),
     "suspect_none": (
         "engine_listen.c", "a listener is thought deaf before its socket was read",
         "    if (e->listener == LISTENER_HEALTHY || e->listener == LISTENER_DOWN) {",

@@ -239,11 +239,11 @@ static void on_connected(connection *c)
 /* ---- saying ---- */
 
 static const char *const sentence_texts[] = {
-    [SENTENCE_CHECK] = "says check",     [SENTENCE_LISTEN] = "says listen",
-    [SENTENCE_CLAIM] = "says claim",     [SENTENCE_SETTLE] = "says settle",
-    [SENTENCE_BEAT] = "says beat",       [SENTENCE_RELEASE] = "says release",
-    [SENTENCE_PROBE] = "says probe",     [SENTENCE_ADOPT] = "says adopt",
-    [SENTENCE_PING] = "says ping",       [SENTENCE_SURVEY] = "says survey",
+    [SENTENCE_CHECK] = "says check",         [SENTENCE_LISTEN] = "says listen",
+    [SENTENCE_CLAIM] = "says claim",         [SENTENCE_SETTLE] = "says settle",
+    [SENTENCE_BEAT] = "says beat",           [SENTENCE_RELEASE] = "says release",
+    [SENTENCE_PROBE] = "says probe",         [SENTENCE_ADOPT] = "says adopt",
+    [SENTENCE_PING] = "says ping",           [SENTENCE_SURVEY] = "says survey",
     [SENTENCE_AGGREGATE] = "says aggregate",
 };
 

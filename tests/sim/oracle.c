@@ -10,7 +10,7 @@ enum {
     TICKS_PER_SECOND = 700,
     EMPTY_CLAIMS_PER_SECOND = 60, /* and some for every reason to look */
     CLAIMS_PER_WAKE = 6,
-    CLAIMS_PER_ROW = 3, /* each may ask after a claim that came back full */
+    CLAIMS_PER_ROW = 3,       /* each may ask after a claim that came back full */
     REFUSALS_PER_SECOND = 300 /* a bad row is refused once for each halving of its batch */
 };
 
@@ -132,8 +132,8 @@ void oracle_counted(worker *who)
         who->window_us = w->now_us;
         who->ticks = who->empty_claims = who->wakes = who->rows = who->refusals = 0;
     }
-    if (who->empty_claims > EMPTY_CLAIMS_PER_SECOND + CLAIMS_PER_WAKE * who->wakes +
-                                CLAIMS_PER_ROW * who->rows)
+    if (who->empty_claims >
+        EMPTY_CLAIMS_PER_SECOND + CLAIMS_PER_WAKE * who->wakes + CLAIMS_PER_ROW * who->rows)
         violated(w, "I7: worker %d claims in a hot loop", (int)who->serial);
     if (who->refusals > REFUSALS_PER_SECOND)
         violated(w, "I7: worker %d repeats what was refused in a hot loop", (int)who->serial);
@@ -314,8 +314,8 @@ void oracle_end(world *w)
     for (size_t i = 0; i < w->model.row_count; i++) {
         const model_row *row = &w->model.rows[i];
 
-        bool rests = row->status == PGQ_STATUS_FAILED || (row->status == PGQ_STATUS_QUEUED &&
-                                                          w->entries[row->entrypoint].never);
+        bool rests = row->status == PGQ_STATUS_FAILED ||
+                     (row->status == PGQ_STATUS_QUEUED && w->entries[row->entrypoint].never);
 
         if (row->present ? !rests || row->terminal_count != 0 : row->terminal_count != 1)
             violated(w, "I1: job %lld is %s and has %d terminal log rows", (long long)row->id,

@@ -15,8 +15,8 @@ static bool counts_as_held(world *w, const model_row *row)
     const claim_record *claim = w->jobs[row->id - 1].claims;
 
     for (const claim_record *c = claim->older; c != NULL; c = c->older) {
-        if (c->hopeless && c->owner == claim->owner)
-            return false; /* its own ghost took it from it, and it has found it again */
+        if (c->owner == claim->owner && (c->hopeless || row->locked_until_us >= c->token.updated))
+            return false; /* it was lost to a ghost or behind a lock, and is found again */
     }
     return !oracle_left_behind(w, claim) && !(claim->body != NULL && claim->body->told_lost);
 }
@@ -113,8 +113,9 @@ void oracle_check_claim(connection *c, const sentence *s, const sentence_reply *
         if (entry->limit > 0 && row->how == HOW_FRESH)
             check_order(c, row);
         if (entry->limit > 0 && s->of.claim.shares == NULL)
-            violated(w, "I5: worker %d claims a job of a limited entrypoint without asking for "
-                        "a seat",
+            violated(w,
+                     "I5: worker %d claims a job of a limited entrypoint without asking for "
+                     "a seat",
                      (int)who->serial);
     }
 }

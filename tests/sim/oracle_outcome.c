@@ -94,10 +94,9 @@ void oracle_abandoned(const body *b)
     const worker *who = b->worker;
     world *w = who->world;
 
-    if (b->abandoned || b->forgotten ||
-        (b->state != BODY_RUNNING && b->state != BODY_PARKED))
-        violated(w, "I7: worker %d gives up job %lld, whose handler does not run",
-                 (int)who->serial, (long long)b->token.id);
+    if (b->abandoned || b->forgotten || (b->state != BODY_RUNNING && b->state != BODY_PARKED))
+        violated(w, "I7: worker %d gives up job %lld, whose handler does not run", (int)who->serial,
+                 (long long)b->token.id);
     else if (b->timeout_told_us == CLOCK_NEVER ||
              w->now_us < b->timeout_told_us + who->entries[b->entrypoint].grace_us)
         violated(w, "I4: worker %d gives up job %lld within its grace", (int)who->serial,
@@ -149,8 +148,8 @@ static void check_unsettled(const body *b)
         row->locked_until_us > since_us || who->hampered_us > since_us ||
         who->lanes_lost_us != CLOCK_NEVER || oracle_disturbed_since(who, since_us))
         return;
-    violated(w, "I4: worker %d has not settled job %lld, which ended %lld ms ago",
-             (int)who->serial, (long long)b->token.id, (long long)(w->now_us - b->ended_us) / 1000);
+    violated(w, "I4: worker %d has not settled job %lld, which ended %lld ms ago", (int)who->serial,
+             (long long)b->token.id, (long long)(w->now_us - b->ended_us) / 1000);
 }
 
 void oracle_check_bodies(worker *who)

@@ -63,8 +63,8 @@ static void settle_sent(worker *who, const sentence *s)
 
         if (w->failed)
             return;
-        if (b == NULL && (item->status != PGQ_STATUS_CANCELED ||
-                          who->cancel_heard[item->token.id - 1] == 0)) {
+        if (b == NULL &&
+            (item->status != PGQ_STATUS_CANCELED || who->cancel_heard[item->token.id - 1] == 0)) {
             violated(w, "I6: worker %d settles job %lld, for which it had no memory",
                      (int)who->serial, (long long)item->token.id);
             return;
@@ -125,8 +125,7 @@ static void claim_sent(worker *who, const sentence *s)
     if (!adopts && who->adopt_due && alone)
         violated(w, "I4: worker %d claims anew and leaves the jobs of a lost claim",
                  (int)who->serial);
-    if (who->config.only_job != 0 &&
-        (!adopts || s->of.adopt.only != who->config.only_job))
+    if (who->config.only_job != 0 && (!adopts || s->of.adopt.only != who->config.only_job))
         violated(w, "I2: worker %d claims, and was made for job %lld", (int)who->serial,
                  (long long)who->config.only_job);
     if (adopts)

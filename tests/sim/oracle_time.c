@@ -7,7 +7,7 @@ enum {
     DEFERRED_US = 300 * 1000,    /* one that becomes due, perhaps between a claim and its probe */
     LOOK_AGAIN_US = 1600 * 1000, /* the same where others lock rows */
     CONTENDED_US = 300 * 1000,   /* more, where claims meet */
-    DEAF_POLL_US = 2 * SECOND_US, /* a worker that knows itself deaf finds a job within */
+    DEAF_POLL_US = 1300 * 1000,  /* a worker that knows itself deaf finds a job within */
     ORPHAN_US = 2 * SECOND_US,   /* within this an idle worker adopts what it lost */
     AWAY_US = 36 * SECOND_US,    /* a stopping worker waits so long for a lost database */
     HURRY_US = 1200 * 1000
@@ -113,14 +113,16 @@ static void check_beside(world *w, const model_row *row, const worker *who, int6
                  (long long)row->id, (long long)(w->now_us - since_us) / 1000, (int)who->serial);
 }
 
-/* A worker that has found out that it is deaf looks by itself. */
+/* A worker that knows that it cannot hear anything looks by itself. */
 static void check_beside_deaf(world *w, const model_row *row, const worker *who, int64_t due_us)
 {
-    int64_t since_us = base_max_i64(base_max_i64(due_us, who->claims_since_us),
-                                    base_max_i64(who->deaf_noted_us, who->disturbed_us));
+    int64_t deaf_us = base_min_i64(who->deaf_noted_us, who->control_lost_us);
+    int64_t since_us = base_max_i64(base_max_i64(due_us, who->claims_since_us), deaf_us);
 
-    if (who->hampered_us > since_us - BACKOFF_US ||
-        who->refused_us > since_us - BACKOFF_US ||
+    if (deaf_us == CLOCK_NEVER || who->claims_since_us == CLOCK_NEVER)
+        return;
+
+    if (who->held_up_us > since_us - BACKOFF_US || w->now_us < who->claim_lost_us + GHOST_US ||
         w->now_us - since_us <= DEAF_POLL_US + extra_wait(w, row->entrypoint))
         return;
     violated(w, "I4: job %lld has waited for %lld ms beside worker %d, which knows that it is deaf",
@@ -144,17 +146,29 @@ static void check_queued(world *w, const model_row *row)
             continue;
         if (who->idle_since_us != CLOCK_NEVER)
             check_beside(w, row, who, due_us);
-        if (who->deaf_noted_us != CLOCK_NEVER && who->claims_since_us != CLOCK_NEVER)
-            check_beside_deaf(w, row, who, due_us);
+        check_beside_deaf(w, row, who, due_us);
     }
 }
 
 /* A picked row that nobody works on: its worker has ended, or does not know of it. */
+/* How long the others of a rated entrypoint may go first. */
+static int64_t behind_others(const world *w, uint32_t entrypoint)
+{
+    const engine_entrypoint *entry = &w->entries[entrypoint].options;
+    int64_t others = 0;
+
+    if (!entry->rated || entry->rate <= 0)
+        return 0;
+    for (size_t i = 0; i < w->model.row_count; i++)
+        others += w->model.rows[i].present && w->model.rows[i].entrypoint == entrypoint;
+    return (int64_t)((double)others * 1e6 / entry->rate);
+}
+
 static void check_abandoned(world *w, const model_row *row, const claim_record *claim)
 {
     const worker *owner = claim->owner;
     int64_t bound_us = w->dequeue_us + w->heartbeat_us + SECOND_US + BACKOFF_US +
-                       extra_wait(w, row->entrypoint);
+                       extra_wait(w, row->entrypoint) + behind_others(w, row->entrypoint);
     int64_t silence_us = w->entries[row->entrypoint].options.silence_us;
     int64_t due_us = base_max_i64(row->heartbeat + silence_us, row->locked_until_us);
 

@@ -18,8 +18,8 @@ static void enqueue_some(world *w)
     for (int64_t i = 0; i < count; i++) {
         int64_t delay_us = chance(w, 1500) ? between(w, 1, 2 * SECOND) : 0;
         uint32_t entrypoint = (uint32_t)between(w, 0, (int64_t)w->entry_count - 1);
-        model_row *row = model_enqueue(&w->model, w->now_us, delay_us, (int32_t)between(w, 0, 2),
-                                       entrypoint);
+        model_row *row =
+            model_enqueue(&w->model, w->now_us, delay_us, (int32_t)between(w, 0, 2), entrypoint);
 
         if (chance(w, w->fault_rates[FAULT_POISON_TEXT]))
             row->poison = POISON_TEXT;
@@ -121,7 +121,9 @@ static void outage(world *w, worker *who)
         fleet_stop(who);
     if (chance(w, 5000)) {
         who->lanes_away_until_us = until_us;
-        who->lane_away = chance(w, 5000) ? -1 : (int)between(w, 0, who->lane_count - 1);
+        who->lane_away = chance(w, 3000)   ? -1
+                         : chance(w, 6000) ? 0
+                                           : (int)between(w, 0, who->lane_count - 1);
         cut_lanes(who, who->lane_away);
         return;
     }
@@ -164,8 +166,7 @@ static void begin_cancel(world *w)
 
     *cancel = (cancellation){.event = {.kind = NOTICE_CANCEL}};
     for (int64_t left = between(w, 1, NOTICE_IDS_MAX); left > 0; left--) {
-        const model_row *row =
-            any_row(w, chance(w, 7000) ? PGQ_STATUS_PICKED : PGQ_STATUS_QUEUED);
+        const model_row *row = any_row(w, chance(w, 7000) ? PGQ_STATUS_PICKED : PGQ_STATUS_QUEUED);
 
         if (row != NULL)
             cancel->event.ids[cancel->event.count++] = row->id;
@@ -186,8 +187,8 @@ static bool deletes(const world *w, const model_row *row)
 {
     int64_t silence_us = w->entries[row->entrypoint].options.silence_us;
 
-    return row->present && (row->status != PGQ_STATUS_PICKED ||
-                            row->heartbeat < w->now_us - silence_us);
+    return row->present &&
+           (row->status != PGQ_STATUS_PICKED || row->heartbeat < w->now_us - silence_us);
 }
 
 void plot_cancel(world *w, void *what)

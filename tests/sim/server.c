@@ -178,7 +178,7 @@ static void refused_for(connection *c, const sentence *s, fault why)
     world *w = who->world;
 
     who->refusals++;
-    who->refused_us = w->now_us;
+    who->held_up_us = base_max_i64(who->held_up_us, w->now_us);
     if (c->lane == 0 && (s->kind == SENTENCE_LISTEN || s->kind == SENTENCE_PING))
         oracle_listen_hurt(who, w->now_us);
     if (why == FAULT_CONTENDED)
@@ -227,6 +227,8 @@ static void send_reply(connection *c, const sentence *s)
         oracle_disturb(c->owner, c->last_arrival_us);
         if (c->lane == 0)
             oracle_listen_hurt(c->owner, c->last_arrival_us);
+        else
+            c->owner->held_up_us = base_max_i64(c->owner->held_up_us, c->last_arrival_us);
     }
     network_schedule(c, EVENT_REPLY, c->last_arrival_us, NULL);
 }
@@ -240,6 +242,7 @@ static bool wait_for_locks(connection *c, const sentence *s, event_kind kind, vo
     if (until_us == 0)
         return false;
     oracle_disturb(c->owner, until_us);
+    c->owner->held_up_us = base_max_i64(c->owner->held_up_us, until_us);
     network_schedule(c, kind, until_us, what);
     return true;
 }

@@ -11,9 +11,9 @@
  *   model.c, model_claim.c  the database
  *   oracle*.c  what must hold, checked at every step, from a journal of every claim and run:
  *              of sentences (_step), jobs in memory and the end (no suffix), time (_time),
- *              limits and rates (_limits), outcomes and cancellations (_outcome), listeners (_listen)
- *   event.c    the queue of what happens next
- *   trace.c    what happened, as a hash and as the last lines */
+ *              limits and rates (_limits), outcomes and cancellations (_outcome), listeners
+ * (_listen) event.c    the queue of what happens next trace.c    what happened, as a hash and as
+ * the last lines */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
 
@@ -29,8 +29,8 @@ enum { SIM_TRACE_LINES = 60, SIM_WORKERS_MAX = 256, SIM_FAILURE_BYTES = 400 };
 enum { NOTICE_IDS_MAX = 4 };
 
 enum {
-    BACKOFF_US = 6 * 1000 * 1000, /* after a fault an engine may hold back so long */
-    GHOST_US = 10 * 1000 * 1000,  /* so long it looks for what a lost connection may bring */
+    BACKOFF_US = 6 * 1000 * 1000,   /* after a fault an engine may hold back so long */
+    GHOST_US = 10 * 1000 * 1000,    /* so long it looks for what a lost connection may bring */
     REMEMBER_US = 10 * 1000 * 1000, /* so long it remembers a cancelled id */
     TCP_TIMEOUT_US = 60 * 1000 * 1000
 };
@@ -50,10 +50,10 @@ typedef enum event_kind {
     EVENT_LOST,    /* the worker sees that its connection is gone */
     EVENT_NOTIFY,
     EVENT_TICK,
-    EVENT_PICK, /* an idle thread looks for a job */
+    EVENT_PICK,    /* an idle thread looks for a job */
     EVENT_RUN_END, /* of the body's run number `tale` */
-    EVENT_TALE,   /* what the history planned: `tale` */
-    EVENT_CANCEL, /* a canceller goes on */
+    EVENT_TALE,    /* what the history planned: `tale` */
+    EVENT_CANCEL,  /* a canceller goes on */
     EVENT_CHECK
 } event_kind;
 
@@ -140,17 +140,17 @@ struct body {
     uint32_t entrypoint;
     void *job; /* the engine's name for it */
     body_state state;
-    int runs;        /* beginnings, of this claim */
-    bool told;       /* to end early */
-    bool told_lost;  /* a beat said so while nothing of it was under way */
-    bool flying;     /* in a settle or release that is not answered */
-    bool uncertain;  /* such a one was lost */
-    bool forgotten;  /* by the engine */
-    bool abandoned;  /* it gave its handler up */
-    bool in_thread;  /* the handler that it gave up keeps one */
-    bool cancelled_first; /* it was cancelled before it had an outcome */
+    int runs;                             /* beginnings, of this claim */
+    bool told;                            /* to end early */
+    bool told_lost;                       /* a beat said so while nothing of it was under way */
+    bool flying;                          /* in a settle or release that is not answered */
+    bool uncertain;                       /* such a one was lost */
+    bool forgotten;                       /* by the engine */
+    bool abandoned;                       /* it gave its handler up */
+    bool in_thread;                       /* the handler that it gave up keeps one */
+    bool cancelled_first;                 /* it was cancelled before it had an outcome */
     int64_t heard_us, began_us, ended_us; /* of the latest run */
-    int64_t cancelled_us; /* when the worker has heard so; CLOCK_NEVER: not */
+    int64_t cancelled_us;                 /* when the worker has heard so; CLOCK_NEVER: not */
     int64_t timeout_told_us;
     int64_t rests_until_us;
     engine_outcome outcome;
@@ -161,13 +161,13 @@ struct connection {
     worker *owner;
     int lane;
     int64_t backend;
-    bool open;      /* as the worker sees it */
-    bool ready;     /* connected, and the engine knows */
-    bool cut;       /* nothing gets through any more */
-    bool dropped;   /* the same, and nobody will see it */
-    bool listening; /* on the server */
-    bool swallowed; /* a LISTEN that only seemed to be carried out */
-    int late;       /* sentences that will be carried out though it is lost */
+    bool open;                /* as the worker sees it */
+    bool ready;               /* connected, and the engine knows */
+    bool cut;                 /* nothing gets through any more */
+    bool dropped;             /* the same, and nobody will see it */
+    bool listening;           /* on the server */
+    bool swallowed;           /* a LISTEN that only seemed to be carried out */
+    int late;                 /* sentences that will be carried out though it is lost */
     int64_t lingers_until_us; /* as a ghost without anything to do */
     int64_t lost_us;          /* when the worker saw it */
     int64_t deaf_us;          /* since when it hears nothing of the channel; CLOCK_NEVER: it does */
@@ -206,8 +206,8 @@ struct worker {
     size_t stragglers; /* threads that are busy with jobs that were given up */
     body **waiting;    /* ring */
     size_t waiting_first, waiting_count, waiting_capacity;
-    int busy;             /* threads */
-    int64_t exhausted_us; /* until when all of them were stuck; CLOCK_NEVER: they are */
+    int busy;              /* threads */
+    int64_t exhausted_us;  /* until when all of them were stuck; CLOCK_NEVER: they are */
     int64_t *cancel_heard; /* by id - 1: when; 0: never */
     start_record *starts;
     int64_t frozen_until_us, lanes_away_until_us;
@@ -217,19 +217,20 @@ struct worker {
     int64_t tick_at_us;
     int tick_generation; /* earlier timers count no more */
     int64_t listening_since_us, missed_us;
-    int64_t disturbed_us;   /* the latest fault that may cost it time or claims */
-    int64_t hampered_us;    /* the latest that may only make its next statements wait */
-    int64_t listen_hurt_us; /* until then its listener may rightly be thought deaf */
-    int64_t refused_us;     /* when a statement of it last was */
-    int64_t claim_lost_us;  /* when the reply to a claim was lost */
-    int64_t lanes_lost_us;  /* since when no lane can claim or settle; CLOCK_NEVER: one can */
-    int64_t idle_since_us;  /* CLOCK_NEVER: it is not idle */
+    int64_t disturbed_us;    /* the latest fault that may cost it time or claims */
+    int64_t hampered_us;     /* the latest that may only make its next statements wait */
+    int64_t listen_hurt_us;  /* until then its listener may rightly be thought deaf */
+    int64_t held_up_us;      /* until when a claiming lane of it waits, or something was refused */
+    int64_t claim_lost_us;   /* when the reply to a claim was lost */
+    int64_t lanes_lost_us;   /* since when no lane can claim or settle; CLOCK_NEVER: one can */
+    int64_t idle_since_us;   /* CLOCK_NEVER: it is not idle */
     int64_t claims_since_us; /* the same, without regard to the control lane */
     int64_t stop_us, hurried_us;
-    int64_t deaf_noted_us; /* CLOCK_NEVER: its listener has not failed, or is restored */
-    int64_t settled_us;    /* the first settle since the last aggregation; CLOCK_NEVER: none */
-    bool was_deaf;         /* its listener has failed */
-    bool may_end;          /* something was refused that ends a run */
+    int64_t control_lost_us; /* since when it has no control lane; CLOCK_NEVER: it has one */
+    int64_t deaf_noted_us;   /* CLOCK_NEVER: its listener has not failed, or is restored */
+    int64_t settled_us;      /* the first settle since the last aggregation; CLOCK_NEVER: none */
+    bool was_deaf;           /* its listener has failed */
+    bool may_end;            /* something was refused that ends a run */
     /* the same, for the time after the actions that the engine had decided on before */
     bool adopt_soon;
     bool adopt_due;     /* the reply to a claim was lost */
@@ -279,7 +280,7 @@ struct world {
     int fault_rates[FAULT_COUNT]; /* of 10 000; 0: this history does not know it */
     entry_plan entries[MODEL_ENTRIES_MAX];
     size_t entry_count;
-    bool same_limits; /* for all workers */
+    bool same_limits;  /* for all workers */
     bool parks, rests; /* its handlers may */
     int retry_share;   /* of 100 runs */
     int64_t probe_interval_us, probe_timeout_us, aggregate_us;
@@ -291,7 +292,7 @@ struct world {
     bool denied_claims;      /* nor jobs be claimed */
     int wanted_workers, endless_left;
     int64_t backends;
-    int64_t seated_us;     /* when a claim last took a seat, and whose it was */
+    int64_t seated_us; /* when a claim last took a seat, and whose it was */
     const worker *seated_by;
     uint64_t journal[MODEL_STATUSES]; /* what the log must hold */
     size_t jobs_planned, enqueues_left;
