@@ -281,7 +281,8 @@ static void play(world *w, const event *e)
         if (w->now_us < e->worker->frozen_until_us) {
             event later = *e;
 
-            later.at_us = e->worker->frozen_until_us;
+            /* its timers have run out before it reads what is in its sockets */
+            later.at_us = e->worker->frozen_until_us + (e->kind == EVENT_TICK ? 0 : 100);
             event_add(w, later);
             return;
         }

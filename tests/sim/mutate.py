@@ -204,10 +204,10 @@ MUTANTS = {
         "engine_claim.c", "a claim gives back what it brought",
         "tokens += share->most - came;",
         "tokens += share->most;"),
-    "rate_not_refunded": (
-        "engine_claim.c", "a claim does not give back what it did not bring",
+    "rate_refund_taken": (
+        "engine_claim.c", "a claim takes once more what it did not bring",
         "tokens += share->most - came;",
-        "tokens += 0;"),
+        "tokens -= share->most - came;"),
     "rate_never_awaited": (
         "engine_claim.c", "nothing wakes the worker when its rate allows more",
         "        e->rate_at_us = base_min_i64(e->rate_at_us, now_us + base_max_i64(1000,",
