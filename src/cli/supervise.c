@@ -154,8 +154,8 @@ static void take_end_signal(supervisor *s, int number)
 
 /* ---- the end of a child ---- */
 
-/* Whether it makes no sense to try again: a process that has not come as far as running its worker has
- * a factory or options that will be wrong the next time too. */
+/* Whether it makes no sense to try again: a process that has not come as far as running its worker
+ * has a factory or options that will be wrong the next time too. */
 static bool hopeless(const child *ch)
 {
     return !ch->was_ready;

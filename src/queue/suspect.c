@@ -15,8 +15,8 @@ static pgq_code read_id(const char *text, const char *what, uuid *ret_id, pgq_er
 }
 
 /* One statement; its first column's ids are marked in ret_marks, by their place in `ids`. */
-static pgq_code call(pgq_client *client, statement_id what, const params *p,
-                     const int64_t *ids, size_t count, bool *ret_marks, pgq_error *err)
+static pgq_code call(pgq_client *client, statement_id what, const params *p, const int64_t *ids,
+                     size_t count, bool *ret_marks, pgq_error *err)
 {
     pg_result r = PG_RESULT_INIT;
     int64_t deadline_us;

@@ -139,10 +139,6 @@ MUTANTS = {
         "engine_reply.c", "a row that is always refused goes before all others",
         "    if (!again) {\n        bad_row(",
         "    if (false) {\n        bad_row("),
-    "deaf_for_ever": (
-        "engine.c", "a LISTEN that was refused is not repeated",
-        "    e->lanes[0].listening = e->lanes[0].listening && !e->deaf; /* tries again */\n",
-        ""),
     "backoff_none": (
         "engine_reply.c", "a refused settle is said again at once",
         "    e->settle_not_before_us = now_us + backoff_next(&e->refusal_backoff, &e->random);",
@@ -308,8 +304,9 @@ MUTANTS = {
     # the listener
     "ping_never": (
         "engine_plan.c", "the listener is never probed",
-        "        add_ping(e, now_us, lane);\n",
-        "        (void)add_ping;\n"),
+        "    e->ping_at_us = now_us + e->config.probe_interval_us;\n",
+        "    lane->flight.count--;\n    e->ping_at_us = now_us + e->config.probe_interval_us;\n"
+        "    return;\n"),
     "deaf_never_found": (
         "engine_listen.c", "a probe that does not come back is forgotten",
         "        probe_unanswered(e, now_us);\n",
@@ -330,10 +327,6 @@ MUTANTS = {
         "engine_listen.c", "a deaf listener does not end the run that is to end so",
         "    if (e->config.end_when_deaf && !e->config.drain)\n        engine_fail(e, now_us, error);\n",
         ""),
-    "deaf_not_polled": (
-        "engine_reply.c", "a deaf worker polls as if it could hear",
-        "    if (e->listener != LISTENER_HEALTHY)\n        wait_us",
-        "    if (false)\n        wait_us"),
     # the log
     "fold_once_lost": (
         "engine.c", "a fold whose connection was lost is the last one",

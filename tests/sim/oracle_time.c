@@ -150,7 +150,6 @@ static void check_queued(world *w, const model_row *row)
     }
 }
 
-/* A picked row that nobody works on: its worker has ended, or does not know of it. */
 /* How long the others of a rated entrypoint may go first. */
 static int64_t behind_others(const world *w, uint32_t entrypoint)
 {
@@ -164,6 +163,7 @@ static int64_t behind_others(const world *w, uint32_t entrypoint)
     return (int64_t)((double)others * 1e6 / entry->rate);
 }
 
+/* A picked row that nobody works on: its worker has ended, or does not know of it. */
 static void check_abandoned(world *w, const model_row *row, const claim_record *claim)
 {
     const worker *owner = claim->owner;

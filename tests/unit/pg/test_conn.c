@@ -191,6 +191,16 @@ static void a_commit_that_fails_is_an_error_before_the_sync(void **state)
     check_usable(f);
 }
 
+/* The parameters of STATEMENT_PROBE, for no entrypoint. */
+static void fill_probe(params *p)
+{
+    param_array_begin(p, PG_OID_TEXT, 0);
+    param_array_end(p);
+    param_array_begin(p, PG_OID_INT8, 0);
+    param_array_end(p);
+    param_bool(p, false);
+}
+
 static void a_statement_that_cannot_be_prepared_fails_and_can_be_tried_again(void **state)
 {
     fixture *f = *state;
@@ -198,9 +208,7 @@ static void a_statement_that_cannot_be_prepared_fails_and_can_be_tried_again(voi
     params p = PARAMS_INIT;
 
     sql_run(f->db.sql, "ALTER TABLE pgqueuer RENAME TO elsewhere");
-    param_array_begin(&p, PG_OID_TEXT, 0);
-    param_array_end(&p);
-    param_int8(&p, 1000);
+    fill_probe(&p);
     for (int i = 0; i < 2; i++) {
         expect_code(PGQ_E_SCHEMA_MISSING,
                     pg_conn_call(f->conn, STATEMENT_PROBE, &p, deadline(), NULL, NULL, &err), &err);
@@ -219,9 +227,7 @@ static void a_failed_prepare_is_the_failure_of_its_statement_alone(void **state)
     pg_reply reply;
 
     sql_run(f->db.sql, "ALTER TABLE pgqueuer RENAME TO elsewhere");
-    param_array_begin(&p, PG_OID_TEXT, 0);
-    param_array_end(&p);
-    param_int8(&p, 1000);
+    fill_probe(&p);
     send_sql(f->conn, "SELECT 1");
     assert_int_equal(pg_conn_send(f->conn, STATEMENT_PROBE, &p), PGQ_OK);
     send_sql(f->conn, "SELECT 2");
@@ -394,6 +400,7 @@ static void parameters_that_do_not_fit_the_statement_are_refused(void **state)
     param_null(&p);
     assert_int_equal(pg_conn_send(f->conn, STATEMENT_PROBE, &p), PGQ_E_STATE);
     params_clear(&p);
+    param_null(&p);
     param_null(&p);
     param_null(&p);
     p.data.broken = true;
