@@ -23,13 +23,6 @@ enum {
 
 static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD};
 
-void supervisor_say(supervisor *s, pgq_log_level level, const char *event,
-                    const pgq_log_field *fields, size_t count)
-{
-    if (level >= s->level && s->level != PGQ_LOG_NONE)
-        log_write(&s->log, level, event, fields, count);
-}
-
 /* ---- starting ---- */
 
 static void start(supervisor *s, child *ch)
@@ -43,7 +36,7 @@ static void start(supervisor *s, child *ch)
     }
     memcpy(own, fields, sizeof(own));
     own[1].number = ch->pid;
-    supervisor_say(s, PGQ_LOG_INFO, "worker.process_started", own, BASE_COUNT(own));
+    run_log_event(&s->log, PGQ_LOG_INFO, "worker.process_started", own, BASE_COUNT(own));
 }
 
 /* The words of this process as it was started; the memory stays until the end. NULL without. */
@@ -74,8 +67,7 @@ static pgq_code open_supervisor(supervisor *s, pgq_error *err)
     sigset_t mask;
     pgq_code code;
 
-    (void)log_level_parse(cli_text(s->c, OPT_LOG_LEVEL), &s->level);
-    run_open_log(s->c, &s->log);
+    run_log_open(&s->log, s->c);
     (void)setting_parse_int(watchdog != NULL ? watchdog : "0", 0, INT64_MAX / 2, &s->watchdog_us);
     (void)sigemptyset(&mask);
     for (size_t i = 0; i < BASE_COUNT(watched_signals); i++)
@@ -136,7 +128,7 @@ static void report(supervisor *s)
             {"stopping", s->stopping ? "yes" : "no", 0},
         };
 
-        log_write(&s->log, PGQ_LOG_INFO, "supervisor.state", fields, BASE_COUNT(fields));
+        run_log_sink(&s->log, PGQ_LOG_INFO, "supervisor.state", fields, BASE_COUNT(fields));
     }
 }
 
@@ -145,7 +137,7 @@ static void take_end_signal(supervisor *s, int number)
     const pgq_log_field fields[] = {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM", 0}};
 
     s->signals_to_end++;
-    supervisor_say(s, PGQ_LOG_INFO, "signal.received", fields, BASE_COUNT(fields));
+    run_log_event(&s->log, PGQ_LOG_INFO, "signal.received", fields, BASE_COUNT(fields));
     if (s->signals_to_end == 1)
         stop(s);
     else
@@ -154,8 +146,8 @@ static void take_end_signal(supervisor *s, int number)
 
 /* ---- the end of a child ---- */
 
-/* Whether it makes no sense to try again: a process that has not come as far as running its worker has
- * a factory or options that will be wrong the next time too. */
+/* Whether it makes no sense to try again: a process that has not come as far as running its worker
+ * has a factory or options that will be wrong the next time too. */
 static bool hopeless(const child *ch)
 {
     return !ch->was_ready;
@@ -175,7 +167,7 @@ static void plan_restart(supervisor *s, child *ch, int64_t now_us)
     ch->restart_at_us = now_us + ch->delay_us;
     s->restarts++;
     fields[1].number = ch->delay_us / 1000;
-    supervisor_say(s, PGQ_LOG_WARNING, "worker.restarting", fields, BASE_COUNT(fields));
+    run_log_event(&s->log, PGQ_LOG_WARNING, "worker.restarting", fields, BASE_COUNT(fields));
 }
 
 static void say_exited(supervisor *s, const child *ch, pid_t pid, int wait_status)
@@ -191,8 +183,8 @@ static void say_exited(supervisor *s, const child *ch, pid_t pid, int wait_statu
         fields[1] = (pgq_log_field){"signal", signal_name, 0};
     else
         fields[1] = (pgq_log_field){"status", NULL, WEXITSTATUS(wait_status)};
-    supervisor_say(s, killed || WEXITSTATUS(wait_status) != 0 ? PGQ_LOG_ERROR : PGQ_LOG_INFO,
-                   "worker.exited", fields, 2);
+    run_log_event(&s->log, killed || WEXITSTATUS(wait_status) != 0 ? PGQ_LOG_ERROR : PGQ_LOG_INFO,
+                  "worker.exited", fields, 2);
 }
 
 static void child_ended(supervisor *s, child *ch, int wait_status, int64_t now_us)
@@ -252,6 +244,7 @@ static void take_signals(supervisor *s)
             signal_all(s, SIGUSR1);
             break;
         case SIGHUP:
+            (void)run_log_reload(&s->log);
             signal_all(s, SIGHUP);
             break;
         default:
@@ -344,7 +337,7 @@ static void turn(supervisor *s)
 
 int supervise(cli *c)
 {
-    supervisor s = {.c = c, .level = PGQ_LOG_INFO, .signal_fd = -1};
+    supervisor s = {.c = c, .signal_fd = -1};
     pgq_error err = PGQ_ERROR_INIT;
     int status = EXIT_DONE;
 
@@ -367,6 +360,6 @@ int supervise(cli *c)
         free(s.argv[0]);
         free(s.argv);
     }
-    log_close(&s.log);
+    run_log_close(&s.log);
     return status;
 }

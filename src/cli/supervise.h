@@ -5,6 +5,7 @@
 #define CLI_SUPERVISE_H
 
 #include "cli/run.h"
+#include "cli/run_log.h"
 
 enum { PROCESSES_MAX = 64, TAKES_MAX = 64 };
 
@@ -49,8 +50,7 @@ typedef struct suspects {
 
 typedef struct supervisor {
     cli *c;
-    log_writer log;
-    pgq_log_level level;
+    run_log log;
     char **argv; /* of this process, for its children */
     child children[PROCESSES_MAX];
     size_t child_count;
@@ -63,10 +63,6 @@ typedef struct supervisor {
     int64_t watchdog_us, watchdog_at_us; /* 0: systemd does not watch */
     bool ready_told;
 } supervisor;
-
-/* supervise.c */
-void supervisor_say(supervisor *s, pgq_log_level level, const char *event,
-                    const pgq_log_field *fields, size_t count);
 
 /* supervise_spawn.c */
 bool child_open(child *ch, pgq_error *err);

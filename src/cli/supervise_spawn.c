@@ -120,7 +120,7 @@ bool child_start(supervisor *s, child *ch, const char *worker_id, int64_t job)
         const pgq_log_field fields[] = {{"error", strerror(status), 0}};
 
         ch->pid = 0;
-        supervisor_say(s, PGQ_LOG_ERROR, "worker.not_started", fields, BASE_COUNT(fields));
+        run_log_event(&s->log, PGQ_LOG_ERROR, "worker.not_started", fields, BASE_COUNT(fields));
     }
     return status == 0;
 }

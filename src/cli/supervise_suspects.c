@@ -27,7 +27,7 @@ static void say(supervisor *s, pgq_log_level level, const char *event, int64_t i
         fields[count++] = (pgq_log_field){"job", NULL, id};
     if (error != NULL)
         fields[count++] = (pgq_log_field){"error", error, 0};
-    supervisor_say(s, level, event, fields, count);
+    run_log_event(&s->log, level, event, fields, count);
 }
 
 pgq_code suspects_open(supervisor *s, pgq_error *err)
