@@ -26,4 +26,7 @@ int supervise(cli *c);
 /* Tells systemd, if it started this process and the program was built with its library. */
 void run_notify(const char *state);
 
+/* How often systemd must hear from this process, in microseconds; 0: it does not watch. */
+int64_t run_watchdog_us(void);
+
 #endif

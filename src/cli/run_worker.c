@@ -21,6 +21,19 @@ void run_notify(const char *state)
 #endif
 }
 
+int64_t run_watchdog_us(void)
+{
+    const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+    int64_t watched_pid = getpid(), watchdog_us = 0;
+
+    if (pid != NULL && !setting_parse_int(pid, 1, INT32_MAX, &watched_pid))
+        return 0;
+    if (usec == NULL || watched_pid != getpid() ||
+        !setting_parse_int(usec, 1, INT64_MAX / 2, &watchdog_us))
+        return 0;
+    return watchdog_us;
+}
+
 /* A worker without a parent tells systemd itself. */
 static void notify_of(const char *event)
 {

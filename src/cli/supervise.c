@@ -17,6 +17,7 @@ enum {
     SHORT_LIFE_US = 10 * 1000 * 1000,
     DELAY_MAX_US = 60 * 1000 * 1000,
     STALE_PULSE_US = 5 * 1000 * 1000, /* a loop that has not turned for so long hangs */
+    STARTING_US = 60 * 1000 * 1000,   /* and so does a factory that takes longer */
     ARGUMENTS_MAX = 64 * 1024,
     TURN_US = 1000 * 1000 /* how often the children are looked at */
 };
@@ -63,12 +64,11 @@ static char **own_arguments(void)
 
 static pgq_code open_supervisor(supervisor *s, pgq_error *err)
 {
-    const char *watchdog = getenv("WATCHDOG_USEC");
     sigset_t mask;
     pgq_code code;
 
     run_log_open(&s->log, s->c);
-    (void)setting_parse_int(watchdog != NULL ? watchdog : "0", 0, INT64_MAX / 2, &s->watchdog_us);
+    s->watchdog_us = run_watchdog_us();
     (void)sigemptyset(&mask);
     for (size_t i = 0; i < BASE_COUNT(watched_signals); i++)
         (void)sigaddset(&mask, watched_signals[i]);
@@ -137,6 +137,8 @@ static void take_end_signal(supervisor *s, int number)
     const pgq_log_field fields[] = {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM", 0}};
 
     s->signals_to_end++;
+    if (s->signals_to_end == 3 && s->status == EXIT_DONE)
+        s->status = 128 + number;
     run_log_event(&s->log, PGQ_LOG_INFO, "signal.received", fields, BASE_COUNT(fields));
     if (s->signals_to_end == 1)
         stop(s);
@@ -145,6 +147,26 @@ static void take_end_signal(supervisor *s, int number)
 }
 
 /* ---- the end of a child ---- */
+
+bool child_crashed(const supervisor *s, const child *ch, int wait_status)
+{
+    if (s->signals_to_end >= 3) /* the signal was ours */
+        return false;
+    if (WIFSIGNALED(wait_status))
+        return true;
+    /* a worker that ends by itself lets its handlers end first, or says that it could not */
+    return WEXITSTATUS(wait_status) != EXIT_DONE && !s->stopping &&
+           WEXITSTATUS(wait_status) != pgq_code_exit_status(PGQ_E_TIMEOUT) &&
+           pgq_ledger_running(ch->ledger, NULL, 0) > 0;
+}
+
+/* A worker that was told to stop before it had set up its signals, or when it had taken them down,
+ * has stopped. */
+static bool stopped_by_signal(const supervisor *s, int wait_status)
+{
+    return s->stopping && WIFSIGNALED(wait_status) &&
+           (WTERMSIG(wait_status) == SIGTERM || WTERMSIG(wait_status) == SIGINT);
+}
 
 /* Whether it makes no sense to try again: a process that has not come as far as running its worker
  * has a factory or options that will be wrong the next time too. */
@@ -170,14 +192,13 @@ static void plan_restart(supervisor *s, child *ch, int64_t now_us)
     run_log_event(&s->log, PGQ_LOG_WARNING, "worker.restarting", fields, BASE_COUNT(fields));
 }
 
-static void say_exited(supervisor *s, const child *ch, pid_t pid, int wait_status)
+static void say_exited(supervisor *s, pid_t pid, int wait_status)
 {
     bool killed = WIFSIGNALED(wait_status);
     const char *name = killed ? sigabbrev_np(WTERMSIG(wait_status)) : NULL;
     char signal_name[24];
-    pgq_log_field fields[3] = {{"pid", NULL, pid}};
+    pgq_log_field fields[2] = {{"pid", NULL, pid}};
 
-    (void)ch;
     (void)snprintf(signal_name, sizeof(signal_name), "SIG%s", name != NULL ? name : "?");
     if (killed)
         fields[1] = (pgq_log_field){"signal", signal_name, 0};
@@ -189,15 +210,16 @@ static void say_exited(supervisor *s, const child *ch, pid_t pid, int wait_statu
 
 static void child_ended(supervisor *s, child *ch, int wait_status, int64_t now_us)
 {
-    bool killed = WIFSIGNALED(wait_status);
-    int status = killed ? EXIT_FAILED : WEXITSTATUS(wait_status);
+    int status = stopped_by_signal(s, wait_status) ? EXIT_DONE
+                 : WIFSIGNALED(wait_status)        ? EXIT_FAILED
+                                                   : WEXITSTATUS(wait_status);
     pgq_ledger_view view;
 
     pgq_ledger_look(ch->ledger, &view);
     ch->was_ready |= view.listening || view.worker_id[0] != '\0';
-    say_exited(s, ch, ch->pid, wait_status);
+    say_exited(s, ch->pid, wait_status);
     ch->pid = 0;
-    if (killed)
+    if (status != EXIT_DONE && child_crashed(s, ch, wait_status))
         suspects_add(s, ch, now_us);
     if (status != EXIT_DONE && cli_flag(s->c, OPT_RESTART_ON_FAILURE) && !s->stopping &&
         !hopeless(ch)) {
@@ -207,7 +229,7 @@ static void child_ended(supervisor *s, child *ch, int wait_status, int64_t now_u
     ch->over = true;
     if (status == EXIT_DONE)
         return;
-    if (s->status == EXIT_DONE && !(s->stopping && killed && s->signals_to_end >= 3))
+    if (s->status == EXIT_DONE)
         s->status = status;
     stop(s);
 }
@@ -219,7 +241,7 @@ static void reap(supervisor *s, int64_t now_us)
 
     while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
         if (pid == s->suspects.solo.pid) {
-            say_exited(s, &s->suspects.solo, pid, wait_status);
+            say_exited(s, pid, wait_status);
             suspects_ended(s, wait_status, now_us);
         }
         for (size_t i = 0; i < s->child_count; i++) {
@@ -269,7 +291,8 @@ static bool all_well(const supervisor *s, int64_t now_us, bool *ret_listening)
             continue;
         pgq_ledger_look(ch->ledger, &view);
         *ret_listening &= ch->pid > 0 && view.listening;
-        if (ch->pid > 0 && now_us - base_max_i64(view.alive_us, ch->started_us) > STALE_PULSE_US)
+        if (ch->pid > 0 && now_us - base_max_i64(view.alive_us, ch->started_us) >
+                               (view.alive_us != 0 ? STALE_PULSE_US : STARTING_US))
             well = false;
     }
     return well;
@@ -348,7 +371,8 @@ int supervise(cli *c)
             start(&s, &s.children[i]);
         while (!over(&s))
             turn(&s);
-        suspects_release(&s);
+        if (s.signals_to_end < 3)
+            suspects_release(&s);
         status = s.status;
     }
     for (size_t i = 0; i < s.child_count; i++)

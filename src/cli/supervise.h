@@ -30,20 +30,24 @@ typedef struct take {
 
 typedef struct suspect {
     int64_t id;
-    int deaths;
-    int signal;
+    int deaths;      /* alone */
+    int wait_status; /* of the last one */
 } suspect;
 
 typedef struct suspects {
+    pgq_connect_options connect;
     pgq_client *client; /* made when it is needed */
     char own_id[37];
     take takes[TAKES_MAX];
     size_t take_count;
-    suspect *list; /* ring is not needed: taken from the front */
+    suspect *list; /* the first is the next to run alone, or runs */
     size_t count, capacity;
-    child solo;       /* runs the first of the list alone */
-    bool hold_first;  /* the first has died often enough */
-    int64_t again_us; /* when the database is tried again */
+    child solo;            /* runs the first of the list alone */
+    bool hold_first;       /* the first has died often enough */
+    bool sweep;            /* the last has ended: what may be left picked is given back */
+    int64_t again_us;      /* when the database is tried again */
+    int64_t solo_again_us; /* when a solo child is started again that could not even begin */
+    int solo_failures;     /* in a row */
     int64_t beat_at_us;
     int64_t heartbeat_us;
 } suspects;
@@ -64,6 +68,10 @@ typedef struct supervisor {
     bool ready_told;
 } supervisor;
 
+/* supervise.c */
+/* Whether a process ended because of what it ran: by a signal, or since a handler ended it. */
+bool child_crashed(const supervisor *s, const child *ch, int wait_status);
+
 /* supervise_spawn.c */
 bool child_open(child *ch, pgq_error *err);
 void child_close(child *ch);
@@ -73,7 +81,7 @@ bool child_start(supervisor *s, child *ch, const char *worker_id, int64_t job);
 /* supervise_suspects.c */
 pgq_code suspects_open(supervisor *s, pgq_error *err);
 void suspects_close(supervisor *s);
-/* A regular child was killed by a signal. */
+/* A regular child has crashed. */
 void suspects_add(supervisor *s, const child *dead, int64_t now_us);
 /* Whether the jobs of crashed processes are still to be taken over. */
 bool suspects_to_take(const supervisor *s);
