@@ -155,7 +155,6 @@ def test_without_restart_the_first_failure_ends_all(queue_db, supervise):
     first, *others = children(parent)
     os.kill(first, signal.SIGSEGV)
     assert parent.wait(20) == FAILED, parent.log()
-    parent.wait_log(rf"worker\.exited pid={first} signal=SIGSEGV") if parent.returncode is None else None
     assert re.search(rf"worker\.exited pid={first} signal=SIGSEGV", parent.log())
     assert all(is_gone(pid) for pid in others)
     assert len(parent.events("worker.stopped")) == 2, "the others stopped gracefully"
@@ -442,7 +441,6 @@ def test_suspects_keep_their_claim_while_they_wait(queue_db, produce, supervise,
     open_gate(journal)
     wait_empty(queue_db)
     assert all(queue_db.log_of(job_id).count("successful") == 1 for job_id in waiting)
-    invariants.check_single(journal, waiting, extra=10) if not journal.overlapping() else None
     parent.stop_cleanly()
 
 
