@@ -1,6 +1,5 @@
 -- suspect_beat: renews the heartbeat of everything that is picked under an id.
 -- $1 uuid    the id
--- > id int8    the jobs
 -- locks: the rows, SKIP LOCKED
 -- index: {queue}_queue_manager_id_idx
 -- log: none
@@ -14,4 +13,3 @@ WITH mine AS MATERIALIZED (
 UPDATE :queue AS q
 SET heartbeat = now()
 WHERE q.id = ANY (ARRAY(SELECT id FROM mine))
-RETURNING q.id

@@ -2,7 +2,7 @@
 -- $1 uuid   under which it is picked
 -- $2 int8   the job
 -- $3 text   its traceback as JSON, but for the entrypoint, which is put in here
--- > id int8    the job, if it was still picked so
+-- > ord int8    1, if it was still picked so
 -- locks: the row
 -- index: the primary key
 -- log: failed, with the traceback
@@ -18,4 +18,4 @@ WITH held AS (
            jsonb_set($3::jsonb, '{additional_context,entrypoint}', to_jsonb(entrypoint))
     FROM held
 )
-SELECT id FROM held
+SELECT 1::int8 AS ord FROM held

@@ -1,25 +1,29 @@
 -- suspect_take: takes over jobs that a worker, which has ended, left picked. They keep their seats.
+-- What was taken over by a call before, whose reply was lost, counts as taken too.
 -- $1 uuid    the worker that has ended
 -- $2 uuid    who takes them over
--- $3 int8[]  ids
--- > id int8    those that were still there
+-- $3 int8[]  ids, each once
+-- > ord int8    the places in the array of those that were still there
 -- locks: the rows
--- index: {queue}_queue_manager_id_idx, the primary key
--- log: picked, one a job
+-- index: the primary key
+-- log: picked, one a job that changed hands
 -- notify: none (the trigger is silent on UPDATE)
 WITH mine AS MATERIALIZED (
-    SELECT q.id
+    SELECT q.id, q.queue_manager_id
     FROM :queue AS q
-    WHERE q.queue_manager_id = $1 AND q.status = 'picked' AND q.id = ANY ($3::int8[])
+    WHERE q.id = ANY ($3::int8[]) AND q.status = 'picked' AND q.queue_manager_id IN ($1, $2)
     ORDER BY q.id
     FOR UPDATE
 ), taken AS (
     UPDATE :queue AS q
     SET queue_manager_id = $2, updated = now(), heartbeat = now()
-    WHERE q.id = ANY (ARRAY(SELECT id FROM mine))
+    WHERE q.id = ANY (ARRAY(SELECT id FROM mine WHERE queue_manager_id = $1))
     RETURNING q.id, q.priority, q.entrypoint
 ), logged AS (
     INSERT INTO :log (job_id, status, priority, entrypoint)
     SELECT id, 'picked', priority, entrypoint FROM taken ORDER BY id
 )
-SELECT id FROM taken ORDER BY id
+SELECT i.ord
+FROM unnest($3::int8[]) WITH ORDINALITY AS i (id, ord)
+JOIN mine ON mine.id = i.id
+ORDER BY i.ord

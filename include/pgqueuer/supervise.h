@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define PGQ_SUSPECTS_MAX 16384 /* as many as a ledger has places for */
+#define PGQ_SUSPECTS_MAX 81920 /* as many as a ledger has places for */
 
 /* The bytes of a ledger. */
 PGQ_API size_t pgq_ledger_size(void);

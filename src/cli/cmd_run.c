@@ -45,7 +45,7 @@ int cmd_run(cli *c)
         return run_worker(c, &child);
     }
     if (cli_number(c, OPT_PROCESSES) > 1 || cli_flag(c, OPT_RESTART_ON_FAILURE) ||
-        getenv("WATCHDOG_USEC") != NULL)
+        run_watchdog_us() > 0)
         return supervise(c);
     return run_worker(c, NULL);
 }

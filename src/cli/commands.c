@@ -7,6 +7,14 @@
         __VA_ARGS__, OPTION_END \
     }
 
+/* What `run` takes, and `config show` shows with the rest. */
+#define RUN_OPTIONS                                                                               \
+    OPT_BATCH_SIZE, OPT_THREADS, OPT_LANES, OPT_MAX_CONCURRENT_TASKS, OPT_DEQUEUE_TIMEOUT,        \
+        OPT_HEARTBEAT_TIMEOUT, OPT_DRAIN_TIMEOUT, OPT_MODE, OPT_SHUTDOWN_ON_LISTENER_FAILURE,     \
+        OPT_HEALTH_CHECK_INTERVAL, OPT_HEALTH_CHECK_TIMEOUT, OPT_LOG_AGGREGATION_INTERVAL,        \
+        OPT_PROCESSES, OPT_RESTART_ON_FAILURE, OPT_RESTART_DELAY, OPT_CRASH_LIMIT, OPT_LOG_LEVEL, \
+        OPT_LOG_FORMAT
+
 const command commands[] = {
     {.name = "dev start",
      .group = "Start",
@@ -183,12 +191,7 @@ const command commands[] = {
      .passes_rest = true,
      .args_min = 1,
      .args_max = 1,
-     .options =
-         LIST(OPT_BATCH_SIZE, OPT_THREADS, OPT_LANES, OPT_DEQUEUE_TIMEOUT, OPT_HEARTBEAT_TIMEOUT,
-              OPT_DRAIN_TIMEOUT, OPT_MODE, OPT_MAX_CONCURRENT_TASKS,
-              OPT_SHUTDOWN_ON_LISTENER_FAILURE, OPT_HEALTH_CHECK_INTERVAL, OPT_HEALTH_CHECK_TIMEOUT,
-              OPT_LOG_AGGREGATION_INTERVAL, OPT_PROCESSES, OPT_RESTART_ON_FAILURE,
-              OPT_RESTART_DELAY, OPT_CRASH_LIMIT, OPT_LOG_LEVEL, OPT_LOG_FORMAT)},
+     .options = LIST(RUN_OPTIONS)},
 
     {.name = "help",
      .group = "About",
@@ -208,9 +211,7 @@ const command commands[] = {
      .run = cmd_config_show,
      .connects = true,
      .names = true,
-     .options =
-         LIST(OPT_DURABILITY, OPT_BATCH_SIZE, OPT_THREADS, OPT_LANES, OPT_DEQUEUE_TIMEOUT,
-              OPT_HEARTBEAT_TIMEOUT, OPT_DRAIN_TIMEOUT, OPT_MODE, OPT_LOG_LEVEL, OPT_LOG_FORMAT)},
+     .options = LIST(OPT_DURABILITY, RUN_OPTIONS)},
     {.name = "completion",
      .group = "About",
      .synopsis = "bash|zsh|fish",

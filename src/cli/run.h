@@ -2,7 +2,6 @@
 #ifndef CLI_RUN_H
 #define CLI_RUN_H
 
-#include "base/log.h"
 #include "cli/cli.h"
 
 #include <sys/types.h>
@@ -24,10 +23,10 @@ int run_worker(cli *c, const run_child *child);
 /* Keeps worker processes; returns the exit status. */
 int supervise(cli *c);
 
-/* Opens the log of this process on stderr. */
-void run_open_log(const cli *c, log_writer *writer);
-
 /* Tells systemd, if it started this process and the program was built with its library. */
 void run_notify(const char *state);
+
+/* How often systemd must hear from this process, in microseconds; 0: it does not watch. */
+int64_t run_watchdog_us(void);
 
 #endif

@@ -1,111 +1,16 @@
-/* A worker in this process: its factory, its options, its log, its signals. */
+/* A worker in this process: its factory, its options, what its parent has given it. */
 #include "base/error.h"
 #include "cli/factory.h"
 #include "cli/run.h"
+#include "cli/run_signals.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
 #endif
-
-/* What the signal handler needs: it is called with nothing but a number. */
-static pgq_worker *volatile signal_worker;
-static volatile sig_atomic_t signal_received, signals_to_end;
-static int reload_fd = -1;
-
-static void on_end_signal(int number)
-{
-    static const char message[] = "pgqueuer: third signal, leaving at once\n";
-    int saved = errno;
-
-    signal_received = number;
-    signals_to_end = signals_to_end + 1;
-    if (signals_to_end == 1) {
-        pgq_worker_stop(signal_worker);
-    } else if (signals_to_end == 2) {
-        pgq_worker_hurry(signal_worker);
-    } else {
-        ssize_t ignored = write(STDERR_FILENO, message, sizeof(message) - 1);
-
-        (void)ignored;
-        _exit(128 + number);
-    }
-    errno = saved;
-}
-
-static void on_report_signal(int number)
-{
-    (void)number;
-    pgq_worker_report(signal_worker);
-}
-
-/* The files are read by a thread: see reload_main. */
-static void on_reload_signal(int number)
-{
-    uint64_t one = 1;
-    int saved = errno;
-    ssize_t ignored = write(reload_fd, &one, sizeof(one));
-
-    (void)number;
-    (void)ignored;
-    errno = saved;
-}
-
-static void watch_signal(int number, void (*handler)(int))
-{
-    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
-
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigaddset(&action.sa_mask, SIGINT);
-    (void)sigaddset(&action.sa_mask, SIGTERM);
-    (void)sigaction(number, &action, NULL);
-}
-
-static void watch_signals(pgq_worker *worker)
-{
-    signal_worker = worker;
-    watch_signal(SIGINT, on_end_signal);
-    watch_signal(SIGTERM, on_end_signal);
-    watch_signal(SIGUSR1, on_report_signal);
-    watch_signal(SIGHUP, reload_fd >= 0 ? on_reload_signal : SIG_IGN);
-    watch_signal(SIGPIPE, SIG_IGN); /* a reader of the log that left stops no worker */
-}
-
-static void unwatch_signals(void)
-{
-    static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1, SIGHUP};
-
-    for (size_t i = 0; i < BASE_COUNT(numbers); i++)
-        (void)signal(numbers[i], SIG_DFL);
-}
-
-/* ---- the log ---- */
-
-/* A signal is logged in the worker's thread, as soon as that has something to say, because a signal
- * handler may not format. */
-typedef struct run_log {
-    log_writer writer;
-    pgq_log_level level; /* the writer itself passes everything: the worker's level may change */
-    bool signal_logged, notifies;
-} run_log;
-
-static void write_stderr(void *user, const char *line, size_t len)
-{
-    (void)user;
-    (void)cli_write(STDERR_FILENO, line, len);
-}
-
-void run_open_log(const cli *c, log_writer *writer)
-{
-    log_open(writer, (log_format)cli_number(c, OPT_LOG_FORMAT), PGQ_LOG_DEBUG, write_stderr, NULL);
-}
 
 void run_notify(const char *state)
 {
@@ -116,80 +21,27 @@ void run_notify(const char *state)
 #endif
 }
 
-static void log_signal(run_log *l)
+int64_t run_watchdog_us(void)
 {
-    const pgq_log_field fields[] = {
-        {"signal", signal_received == SIGINT ? "SIGINT" : "SIGTERM", 0},
-    };
+    const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+    int64_t watched_pid = getpid(), watchdog_us = 0;
 
-    if (signal_received == 0 || l->signal_logged)
-        return;
-    l->signal_logged = true;
-    if (l->level <= PGQ_LOG_INFO)
-        log_write(&l->writer, PGQ_LOG_INFO, "signal.received", fields, BASE_COUNT(fields));
+    if (pid != NULL && !setting_parse_int(pid, 1, INT32_MAX, &watched_pid))
+        return 0;
+    if (usec == NULL || watched_pid != getpid() ||
+        !setting_parse_int(usec, 1, INT64_MAX / 2, &watchdog_us))
+        return 0;
+    return watchdog_us;
 }
 
-static void sink(void *user, pgq_log_level level, const char *event, const pgq_log_field *fields,
-                 size_t count)
+/* A worker without a parent tells systemd itself. */
+static void notify_of(const char *event)
 {
-    run_log *l = user;
-
-    log_signal(l);
-    log_write(&l->writer, level, event, fields, count);
-    if (l->notifies && base_streq(event, "worker.listening"))
+    if (base_streq(event, "worker.listening"))
         run_notify("READY=1\nSTATUS=listening");
-    else if (l->notifies && base_streq(event, "worker.stopping"))
+    else if (base_streq(event, "worker.stopping"))
         run_notify("STOPPING=1\nSTATUS=stopping");
 }
-
-/* ---- SIGHUP ---- */
-
-/* The level as the environment and the file say now; an argument stays. */
-static bool read_level(const cli *c, pgq_log_level *ret_level)
-{
-    const char *file = cli_text(c, OPT_CONFIG);
-    settings fresh;
-    bool good = settings_init(&fresh, option_rows, OPTION_COUNT, NULL) == PGQ_OK;
-
-    if (!good)
-        return false;
-    good = settings_read_environment(&fresh, NULL) == PGQ_OK &&
-           (file == NULL || settings_read_file(&fresh, file, NULL) == PGQ_OK) &&
-           settings_parse(&fresh, OPT_LOG_LEVEL, NULL) == PGQ_OK &&
-           log_level_parse(fresh.values[OPT_LOG_LEVEL].text, ret_level);
-    settings_release(&fresh);
-    return good;
-}
-
-static void *reload_main(void *user)
-{
-    const cli *c = user;
-    uint64_t count;
-
-    while (read(reload_fd, &count, sizeof(count)) == (ssize_t)sizeof(count)) {
-        pgq_log_level level;
-
-        if (c->settings.values[OPT_LOG_LEVEL].origin != SETTING_ARGUMENT && read_level(c, &level))
-            pgq_worker_set_log_level(signal_worker, level);
-    }
-    return NULL;
-}
-
-/* Without it SIGHUP is ignored: no reason not to work. The thread ends with the process. */
-static void start_reloading(cli *c)
-{
-    pthread_t thread;
-    sigset_t all, old;
-
-    reload_fd = eventfd(0, EFD_CLOEXEC);
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-    if (reload_fd >= 0 && pthread_create(&thread, NULL, reload_main, c) == 0)
-        (void)pthread_detach(thread);
-    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-}
-
-/* ---- the run ---- */
 
 static pgq_run_options run_options(const cli *c, run_log *l)
 {
@@ -207,8 +59,8 @@ static pgq_run_options run_options(const cli *c, run_log *l)
     options.health_check_interval_ms = cli_number(c, OPT_HEALTH_CHECK_INTERVAL);
     options.health_check_timeout_ms = cli_number(c, OPT_HEALTH_CHECK_TIMEOUT);
     options.log_aggregation_interval_ms = cli_number(c, OPT_LOG_AGGREGATION_INTERVAL);
-    options.log_level = l->level;
-    options.log_sink = sink;
+    options.log_level = (pgq_log_level)atomic_load(&l->level);
+    options.log_sink = run_log_sink;
     options.log_user = l;
     return options;
 }
@@ -230,12 +82,31 @@ static pgq_code take_role(const run_child *child, pgq_worker *worker, pgq_run_op
     return child->worker_id[0] != '\0' ? pgq_worker_set_id(worker, child->worker_id, err) : PGQ_OK;
 }
 
+/* The worker's life, between the first signal that it can take and the last. */
+static pgq_code serve(cli *c, pgq_factory factory, const run_child *child, pgq_worker *worker,
+                      run_log *l, pgq_error *err)
+{
+    pgq_run_options options = run_options(c, l);
+    pgq_code code = run_signals_begin(worker, l, err);
+
+    if (code != PGQ_OK)
+        return code;
+    code = take_role(child, worker, &options, err);
+    if (code == PGQ_OK)
+        code = factory_call(c, factory, worker, err);
+    if (code == PGQ_OK) {
+        code = pgq_worker_run(worker, &options, err);
+        cli_explain_connection(c, err);
+    }
+    run_signals_end();
+    return code;
+}
+
 static pgq_code work(cli *c, pgq_factory factory, const run_child *child, pgq_error *err)
 {
     pgq_connect_options connect;
-    pgq_run_options options;
     pgq_worker *worker = NULL;
-    run_log l = {.level = PGQ_LOG_INFO, .notifies = child == NULL};
+    run_log l;
     pgq_code code = cli_connect_options(c, &connect, err);
 
     if (code == PGQ_OK)
@@ -244,23 +115,13 @@ static pgq_code work(cli *c, pgq_factory factory, const run_child *child, pgq_er
         cli_explain_connection(c, err);
         return code;
     }
-    (void)log_level_parse(cli_text(c, OPT_LOG_LEVEL), &l.level);
-    run_open_log(c, &l.writer);
-    options = run_options(c, &l);
-    code = take_role(child, worker, &options, err);
-    start_reloading(c);
-    watch_signals(worker);
-    if (code == PGQ_OK)
-        code = factory_call(c, factory, worker, err);
-    if (code == PGQ_OK) {
-        code = pgq_worker_run(worker, &options, err);
-        cli_explain_connection(c, err);
-    }
-    log_signal(&l);
-    log_close(&l.writer);
+    run_log_open(&l, c);
+    if (child == NULL)
+        l.watch = notify_of;
+    code = serve(c, factory, child, worker, &l, err);
+    run_log_close(&l);
     if (code == PGQ_E_TIMEOUT) /* handlers still run, and use the worker: leave them everything */
         _exit(cli_report(err));
-    unwatch_signals();
     (void)pgq_worker_free(worker);
     return code;
 }

@@ -17,18 +17,12 @@ enum {
     SHORT_LIFE_US = 10 * 1000 * 1000,
     DELAY_MAX_US = 60 * 1000 * 1000,
     STALE_PULSE_US = 5 * 1000 * 1000, /* a loop that has not turned for so long hangs */
+    STARTING_US = 60 * 1000 * 1000,   /* and so does a factory that takes longer */
     ARGUMENTS_MAX = 64 * 1024,
     TURN_US = 1000 * 1000 /* how often the children are looked at */
 };
 
 static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD};
-
-void supervisor_say(supervisor *s, pgq_log_level level, const char *event,
-                    const pgq_log_field *fields, size_t count)
-{
-    if (level >= s->level && s->level != PGQ_LOG_NONE)
-        log_write(&s->log, level, event, fields, count);
-}
 
 /* ---- starting ---- */
 
@@ -43,7 +37,7 @@ static void start(supervisor *s, child *ch)
     }
     memcpy(own, fields, sizeof(own));
     own[1].number = ch->pid;
-    supervisor_say(s, PGQ_LOG_INFO, "worker.process_started", own, BASE_COUNT(own));
+    run_log_event(&s->log, PGQ_LOG_INFO, "worker.process_started", own, BASE_COUNT(own));
 }
 
 /* The words of this process as it was started; the memory stays until the end. NULL without. */
@@ -70,13 +64,11 @@ static char **own_arguments(void)
 
 static pgq_code open_supervisor(supervisor *s, pgq_error *err)
 {
-    const char *watchdog = getenv("WATCHDOG_USEC");
     sigset_t mask;
     pgq_code code;
 
-    (void)log_level_parse(cli_text(s->c, OPT_LOG_LEVEL), &s->level);
-    run_open_log(s->c, &s->log);
-    (void)setting_parse_int(watchdog != NULL ? watchdog : "0", 0, INT64_MAX / 2, &s->watchdog_us);
+    run_log_open(&s->log, s->c);
+    s->watchdog_us = run_watchdog_us();
     (void)sigemptyset(&mask);
     for (size_t i = 0; i < BASE_COUNT(watched_signals); i++)
         (void)sigaddset(&mask, watched_signals[i]);
@@ -136,7 +128,7 @@ static void report(supervisor *s)
             {"stopping", s->stopping ? "yes" : "no", 0},
         };
 
-        log_write(&s->log, PGQ_LOG_INFO, "supervisor.state", fields, BASE_COUNT(fields));
+        run_log_sink(&s->log, PGQ_LOG_INFO, "supervisor.state", fields, BASE_COUNT(fields));
     }
 }
 
@@ -145,7 +137,9 @@ static void take_end_signal(supervisor *s, int number)
     const pgq_log_field fields[] = {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM", 0}};
 
     s->signals_to_end++;
-    supervisor_say(s, PGQ_LOG_INFO, "signal.received", fields, BASE_COUNT(fields));
+    if (s->signals_to_end == 3 && s->status == EXIT_DONE)
+        s->status = 128 + number;
+    run_log_event(&s->log, PGQ_LOG_INFO, "signal.received", fields, BASE_COUNT(fields));
     if (s->signals_to_end == 1)
         stop(s);
     else
@@ -153,6 +147,26 @@ static void take_end_signal(supervisor *s, int number)
 }
 
 /* ---- the end of a child ---- */
+
+bool child_crashed(const supervisor *s, const child *ch, int wait_status)
+{
+    if (s->signals_to_end >= 3) /* the signal was ours */
+        return false;
+    if (WIFSIGNALED(wait_status))
+        return true;
+    /* a worker that ends by itself lets its handlers end first, or says that it could not */
+    return WEXITSTATUS(wait_status) != EXIT_DONE && !s->stopping &&
+           WEXITSTATUS(wait_status) != pgq_code_exit_status(PGQ_E_TIMEOUT) &&
+           pgq_ledger_running(ch->ledger, NULL, 0) > 0;
+}
+
+/* A worker that was told to stop before it had set up its signals, or when it had taken them down,
+ * has stopped. */
+static bool stopped_by_signal(const supervisor *s, int wait_status)
+{
+    return s->stopping && WIFSIGNALED(wait_status) &&
+           (WTERMSIG(wait_status) == SIGTERM || WTERMSIG(wait_status) == SIGINT);
+}
 
 /* Whether it makes no sense to try again: a process that has not come as far as running its worker
  * has a factory or options that will be wrong the next time too. */
@@ -175,37 +189,37 @@ static void plan_restart(supervisor *s, child *ch, int64_t now_us)
     ch->restart_at_us = now_us + ch->delay_us;
     s->restarts++;
     fields[1].number = ch->delay_us / 1000;
-    supervisor_say(s, PGQ_LOG_WARNING, "worker.restarting", fields, BASE_COUNT(fields));
+    run_log_event(&s->log, PGQ_LOG_WARNING, "worker.restarting", fields, BASE_COUNT(fields));
 }
 
-static void say_exited(supervisor *s, const child *ch, pid_t pid, int wait_status)
+static void say_exited(supervisor *s, pid_t pid, int wait_status)
 {
     bool killed = WIFSIGNALED(wait_status);
     const char *name = killed ? sigabbrev_np(WTERMSIG(wait_status)) : NULL;
     char signal_name[24];
-    pgq_log_field fields[3] = {{"pid", NULL, pid}};
+    pgq_log_field fields[2] = {{"pid", NULL, pid}};
 
-    (void)ch;
     (void)snprintf(signal_name, sizeof(signal_name), "SIG%s", name != NULL ? name : "?");
     if (killed)
         fields[1] = (pgq_log_field){"signal", signal_name, 0};
     else
         fields[1] = (pgq_log_field){"status", NULL, WEXITSTATUS(wait_status)};
-    supervisor_say(s, killed || WEXITSTATUS(wait_status) != 0 ? PGQ_LOG_ERROR : PGQ_LOG_INFO,
-                   "worker.exited", fields, 2);
+    run_log_event(&s->log, killed || WEXITSTATUS(wait_status) != 0 ? PGQ_LOG_ERROR : PGQ_LOG_INFO,
+                  "worker.exited", fields, 2);
 }
 
 static void child_ended(supervisor *s, child *ch, int wait_status, int64_t now_us)
 {
-    bool killed = WIFSIGNALED(wait_status);
-    int status = killed ? EXIT_FAILED : WEXITSTATUS(wait_status);
+    int status = stopped_by_signal(s, wait_status) ? EXIT_DONE
+                 : WIFSIGNALED(wait_status)        ? EXIT_FAILED
+                                                   : WEXITSTATUS(wait_status);
     pgq_ledger_view view;
 
     pgq_ledger_look(ch->ledger, &view);
     ch->was_ready |= view.listening || view.worker_id[0] != '\0';
-    say_exited(s, ch, ch->pid, wait_status);
+    say_exited(s, ch->pid, wait_status);
     ch->pid = 0;
-    if (killed)
+    if (status != EXIT_DONE && child_crashed(s, ch, wait_status))
         suspects_add(s, ch, now_us);
     if (status != EXIT_DONE && cli_flag(s->c, OPT_RESTART_ON_FAILURE) && !s->stopping &&
         !hopeless(ch)) {
@@ -215,7 +229,7 @@ static void child_ended(supervisor *s, child *ch, int wait_status, int64_t now_u
     ch->over = true;
     if (status == EXIT_DONE)
         return;
-    if (s->status == EXIT_DONE && !(s->stopping && killed && s->signals_to_end >= 3))
+    if (s->status == EXIT_DONE)
         s->status = status;
     stop(s);
 }
@@ -227,7 +241,7 @@ static void reap(supervisor *s, int64_t now_us)
 
     while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
         if (pid == s->suspects.solo.pid) {
-            say_exited(s, &s->suspects.solo, pid, wait_status);
+            say_exited(s, pid, wait_status);
             suspects_ended(s, wait_status, now_us);
         }
         for (size_t i = 0; i < s->child_count; i++) {
@@ -252,6 +266,7 @@ static void take_signals(supervisor *s)
             signal_all(s, SIGUSR1);
             break;
         case SIGHUP:
+            (void)run_log_reload(&s->log);
             signal_all(s, SIGHUP);
             break;
         default:
@@ -276,7 +291,8 @@ static bool all_well(const supervisor *s, int64_t now_us, bool *ret_listening)
             continue;
         pgq_ledger_look(ch->ledger, &view);
         *ret_listening &= ch->pid > 0 && view.listening;
-        if (ch->pid > 0 && now_us - base_max_i64(view.alive_us, ch->started_us) > STALE_PULSE_US)
+        if (ch->pid > 0 && now_us - base_max_i64(view.alive_us, ch->started_us) >
+                               (view.alive_us != 0 ? STALE_PULSE_US : STARTING_US))
             well = false;
     }
     return well;
@@ -344,7 +360,7 @@ static void turn(supervisor *s)
 
 int supervise(cli *c)
 {
-    supervisor s = {.c = c, .level = PGQ_LOG_INFO, .signal_fd = -1};
+    supervisor s = {.c = c, .signal_fd = -1};
     pgq_error err = PGQ_ERROR_INIT;
     int status = EXIT_DONE;
 
@@ -355,7 +371,8 @@ int supervise(cli *c)
             start(&s, &s.children[i]);
         while (!over(&s))
             turn(&s);
-        suspects_release(&s);
+        if (s.signals_to_end < 3)
+            suspects_release(&s);
         status = s.status;
     }
     for (size_t i = 0; i < s.child_count; i++)
@@ -367,6 +384,6 @@ int supervise(cli *c)
         free(s.argv[0]);
         free(s.argv);
     }
-    log_close(&s.log);
+    run_log_close(&s.log);
     return status;
 }

@@ -5,6 +5,7 @@
 #define CLI_SUPERVISE_H
 
 #include "cli/run.h"
+#include "cli/run_log.h"
 
 enum { PROCESSES_MAX = 64, TAKES_MAX = 64 };
 
@@ -29,28 +30,31 @@ typedef struct take {
 
 typedef struct suspect {
     int64_t id;
-    int deaths;
-    int signal;
+    int deaths;      /* alone */
+    int wait_status; /* of the last one */
 } suspect;
 
 typedef struct suspects {
+    pgq_connect_options connect;
     pgq_client *client; /* made when it is needed */
     char own_id[37];
     take takes[TAKES_MAX];
     size_t take_count;
-    suspect *list; /* ring is not needed: taken from the front */
+    suspect *list; /* the first is the next to run alone, or runs */
     size_t count, capacity;
-    child solo;       /* runs the first of the list alone */
-    bool hold_first;  /* the first has died often enough */
-    int64_t again_us; /* when the database is tried again */
+    child solo;            /* runs the first of the list alone */
+    bool hold_first;       /* the first has died often enough */
+    bool sweep;            /* the last has ended: what may be left picked is given back */
+    int64_t again_us;      /* when the database is tried again */
+    int64_t solo_again_us; /* when a solo child is started again that could not even begin */
+    int solo_failures;     /* in a row */
     int64_t beat_at_us;
     int64_t heartbeat_us;
 } suspects;
 
 typedef struct supervisor {
     cli *c;
-    log_writer log;
-    pgq_log_level level;
+    run_log log;
     char **argv; /* of this process, for its children */
     child children[PROCESSES_MAX];
     size_t child_count;
@@ -65,8 +69,8 @@ typedef struct supervisor {
 } supervisor;
 
 /* supervise.c */
-void supervisor_say(supervisor *s, pgq_log_level level, const char *event,
-                    const pgq_log_field *fields, size_t count);
+/* Whether a process ended because of what it ran: by a signal, or since a handler ended it. */
+bool child_crashed(const supervisor *s, const child *ch, int wait_status);
 
 /* supervise_spawn.c */
 bool child_open(child *ch, pgq_error *err);
@@ -77,7 +81,7 @@ bool child_start(supervisor *s, child *ch, const char *worker_id, int64_t job);
 /* supervise_suspects.c */
 pgq_code suspects_open(supervisor *s, pgq_error *err);
 void suspects_close(supervisor *s);
-/* A regular child was killed by a signal. */
+/* A regular child has crashed. */
 void suspects_add(supervisor *s, const child *dead, int64_t now_us);
 /* Whether the jobs of crashed processes are still to be taken over. */
 bool suspects_to_take(const supervisor *s);

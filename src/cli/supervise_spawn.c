@@ -72,15 +72,21 @@ static char **child_environment(char *word)
     return copy;
 }
 
-/* Signals as at the start of a program, and the ledger's descriptor, which is not to be closed. */
+/* The ledger's descriptor stays open. The signals that are passed on wait until the worker can
+ * handle them. The child has a process group of its own: Ctrl-C comes to it from its parent, and
+ * not from the terminal as well, which would be a second signal. */
 static int spawn(child *ch, char **argv, char **environment)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
-    sigset_t none, all;
+    sigset_t passed_on, all;
     int status;
 
-    (void)sigemptyset(&none);
+    (void)sigemptyset(&passed_on);
+    (void)sigaddset(&passed_on, SIGTERM);
+    (void)sigaddset(&passed_on, SIGINT);
+    (void)sigaddset(&passed_on, SIGHUP);
+    (void)sigaddset(&passed_on, SIGUSR1);
     (void)sigfillset(&all);
     if (posix_spawn_file_actions_init(&files) != 0)
         return ENOMEM;
@@ -88,9 +94,11 @@ static int spawn(child *ch, char **argv, char **environment)
         (void)posix_spawn_file_actions_destroy(&files);
         return ENOMEM;
     }
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
+    (void)posix_spawnattr_setsigmask(&attributes, &passed_on);
     (void)posix_spawnattr_setsigdefault(&attributes, &all);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    (void)posix_spawnattr_setpgroup(&attributes, 0);
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                                    POSIX_SPAWN_SETPGROUP);
     /* a copy onto itself clears close-on-exec */
     status = posix_spawn_file_actions_adddup2(&files, ch->ledger_fd, ch->ledger_fd);
     if (status == 0)
@@ -120,7 +128,7 @@ bool child_start(supervisor *s, child *ch, const char *worker_id, int64_t job)
         const pgq_log_field fields[] = {{"error", strerror(status), 0}};
 
         ch->pid = 0;
-        supervisor_say(s, PGQ_LOG_ERROR, "worker.not_started", fields, BASE_COUNT(fields));
+        run_log_event(&s->log, PGQ_LOG_ERROR, "worker.not_started", fields, BASE_COUNT(fields));
     }
     return status == 0;
 }

@@ -14,7 +14,8 @@
 
 enum {
     CALL_TIMEOUT_MS = 5000,
-    AGAIN_US = 1000 * 1000 /* after the database did not answer */
+    AGAIN_US = 1000 * 1000, /* after the database did not answer */
+    SOLO_DOUBLINGS = 6      /* of AGAIN_US, while solo children cannot begin */
 };
 
 static void say(supervisor *s, pgq_log_level level, const char *event, int64_t id,
@@ -27,7 +28,7 @@ static void say(supervisor *s, pgq_log_level level, const char *event, int64_t i
         fields[count++] = (pgq_log_field){"job", NULL, id};
     if (error != NULL)
         fields[count++] = (pgq_log_field){"error", error, 0};
-    supervisor_say(s, level, event, fields, count);
+    run_log_event(&s->log, level, event, fields, count);
 }
 
 pgq_code suspects_open(supervisor *s, pgq_error *err)
@@ -37,6 +38,11 @@ pgq_code suspects_open(supervisor *s, pgq_error *err)
     s->suspects.heartbeat_us = cli_number(s->c, OPT_HEARTBEAT_TIMEOUT) * 1000;
     s->suspects.beat_at_us = CLOCK_NEVER;
     s->suspects.solo.ledger_fd = -1;
+    if (cli_connect_options(s->c, &s->suspects.connect, err) != PGQ_OK)
+        return err->code;
+    s->suspects.connect.call_timeout_ms = CALL_TIMEOUT_MS;
+    if (s->suspects.connect.connect_timeout_ms > CALL_TIMEOUT_MS)
+        s->suspects.connect.connect_timeout_ms = CALL_TIMEOUT_MS;
     if (uuid_new(&id) != PGQ_OK)
         return error_set(err, PGQ_E_IO, "the kernel has no random numbers");
     (void)uuid_format(&id, s->suspects.own_id);
@@ -58,17 +64,9 @@ void suspects_close(supervisor *s)
 static pgq_client *client_of(supervisor *s, int64_t now_us)
 {
     suspects *u = &s->suspects;
-    pgq_connect_options connect;
     pgq_error err = PGQ_ERROR_INIT;
-    pgq_code code;
 
-    if (u->client != NULL)
-        return u->client;
-    code = cli_connect_options(s->c, &connect, &err);
-    connect.call_timeout_ms = CALL_TIMEOUT_MS;
-    if (code == PGQ_OK)
-        code = pgq_client_open(&connect, &u->client, &err);
-    if (code == PGQ_OK)
+    if (u->client != NULL || pgq_client_open(&u->connect, &u->client, &err) == PGQ_OK)
         return u->client;
     u->again_us = now_us + AGAIN_US;
     say(s, PGQ_LOG_WARNING, "suspects.database_away", 0, err.message);
@@ -96,14 +94,13 @@ void suspects_add(supervisor *s, const child *dead, int64_t now_us)
     pgq_ledger_look(dead->ledger, &view);
     if (view.worker_id[0] == '\0' || u->take_count == TAKES_MAX)
         return; /* it had not begun; or the heartbeat timeout has to do */
-    *t = (take){.until_us = now_us + u->heartbeat_us};
+    *t = (take){.until_us = now_us + u->heartbeat_us,
+                .count = pgq_ledger_running(dead->ledger, NULL, 0)};
     (void)snprintf(t->worker_id, sizeof(t->worker_id), "%s", view.worker_id);
-    t->ids = calloc(PGQ_SUSPECTS_MAX, sizeof(*t->ids));
+    t->ids = calloc(t->count + 1, sizeof(*t->ids));
     if (t->ids == NULL)
         return;
-    t->count = pgq_ledger_running(dead->ledger, t->ids, PGQ_SUSPECTS_MAX);
-    if (t->count > PGQ_SUSPECTS_MAX)
-        t->count = PGQ_SUSPECTS_MAX;
+    (void)pgq_ledger_running(dead->ledger, t->ids, t->count); /* nobody writes it any more */
     u->take_count++;
 }
 
@@ -170,15 +167,32 @@ static bool take_over(supervisor *s, int64_t now_us)
 
 bool suspects_idle(const supervisor *s)
 {
-    return s->suspects.take_count == 0 && s->suspects.count == 0;
+    return s->suspects.take_count == 0 && s->suspects.count == 0 && !s->suspects.sweep;
 }
 
 static void drop_first(suspects *u)
 {
     u->count--;
     memmove(&u->list[0], &u->list[1], u->count * sizeof(u->list[0]));
+    u->solo_failures = 0;
+    u->sweep = u->count == 0;
     if (u->count == 0)
         u->beat_at_us = CLOCK_NEVER;
+}
+
+/* What killed the process, for people. */
+static void describe(int wait_status, char *text, size_t size)
+{
+    const char *name = WIFSIGNALED(wait_status) ? sigabbrev_np(WTERMSIG(wait_status)) : NULL;
+
+    if (WIFSIGNALED(wait_status))
+        (void)snprintf(text, size,
+                       "signal %d (SIG%s) killed the worker process that ran only this job",
+                       WTERMSIG(wait_status), name != NULL ? name : "?");
+    else
+        (void)snprintf(text, size,
+                       "the worker process that ran only this job exited with status %d",
+                       WEXITSTATUS(wait_status));
 }
 
 static void hold_first(supervisor *s, int64_t now_us)
@@ -189,9 +203,7 @@ static void hold_first(supervisor *s, int64_t now_us)
     char text[128];
     bool held;
 
-    (void)snprintf(
-        text, sizeof(text), "signal %d (SIG%s) killed the worker process that ran only this job",
-        first->signal, sigabbrev_np(first->signal) != NULL ? sigabbrev_np(first->signal) : "?");
+    describe(first->wait_status, text, sizeof(text));
     if (client_of(s, now_us) == NULL ||
         !worked(s, now_us,
                 pgq_suspect_hold(u->client, u->own_id, first->id, "WorkerCrashed", text,
@@ -206,20 +218,25 @@ static void hold_first(supervisor *s, int64_t now_us)
 void suspects_ended(supervisor *s, int wait_status, int64_t now_us)
 {
     suspects *u = &s->suspects;
-    suspect *first = &u->list[0];
+    suspect *first;
 
-    (void)now_us;
     u->solo.pid = 0;
     if (u->count == 0)
         return;
-    if (!WIFSIGNALED(wait_status)) {
-        drop_first(u); /* it is settled, or will be picked again after the heartbeat timeout */
-        return;
+    first = &u->list[0];
+    if (child_crashed(s, &u->solo, wait_status) &&
+        pgq_ledger_running(u->solo.ledger, NULL, 0) > 0) {
+        first->deaths++;
+        first->wait_status = wait_status;
+        u->solo_failures = 0;
+        say(s, PGQ_LOG_ERROR, "job.died_alone", first->id, NULL);
+        u->hold_first = first->deaths >= (int)cli_number(s->c, OPT_CRASH_LIMIT);
+    } else if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_DONE) {
+        drop_first(u); /* it is settled, cancelled, or another worker has it */
+    } else { /* it has not come so far, or the database went away: that says nothing of the job */
+        u->solo_again_us = now_us + ((int64_t)AGAIN_US << u->solo_failures);
+        u->solo_failures += u->solo_failures < SOLO_DOUBLINGS;
     }
-    first->deaths++;
-    first->signal = WTERMSIG(wait_status);
-    say(s, PGQ_LOG_ERROR, "job.died_alone", first->id, NULL);
-    u->hold_first = first->deaths >= (int)cli_number(s->c, OPT_CRASH_LIMIT);
 }
 
 static void beat(supervisor *s, int64_t now_us)
@@ -231,6 +248,28 @@ static void beat(supervisor *s, int64_t now_us)
         !worked(s, now_us, pgq_suspects_beat(u->client, u->own_id, &err), &err))
         return;
     u->beat_at_us = now_us + u->heartbeat_us / 4;
+}
+
+/* Whatever is still picked under our id. */
+static void sweep(supervisor *s, int64_t now_us)
+{
+    suspects *u = &s->suspects;
+    pgq_error err = PGQ_ERROR_INIT;
+
+    if (client_of(s, now_us) != NULL &&
+        worked(s, now_us, pgq_suspects_release(u->client, u->own_id, &err), &err))
+        u->sweep = false;
+}
+
+static void run_first(supervisor *s, int64_t now_us)
+{
+    suspects *u = &s->suspects;
+
+    if (u->hold_first || u->count == 0 || u->solo.pid != 0 || s->stopping ||
+        now_us < u->solo_again_us)
+        return;
+    if (!child_start(s, &u->solo, u->own_id, u->list[0].id))
+        u->solo_again_us = now_us + AGAIN_US;
 }
 
 void suspects_work(supervisor *s, int64_t now_us)
@@ -246,9 +285,9 @@ void suspects_work(supervisor *s, int64_t now_us)
         beat(s, now_us);
     if (u->again_us == 0 && u->hold_first)
         hold_first(s, now_us);
-    if (u->again_us == 0 && !u->hold_first && u->count > 0 && u->solo.pid == 0 && !s->stopping &&
-        !child_start(s, &u->solo, u->own_id, u->list[0].id))
-        u->again_us = now_us + AGAIN_US;
+    if (u->again_us == 0 && u->sweep && u->count == 0)
+        sweep(s, now_us);
+    run_first(s, now_us);
 }
 
 void suspects_release(supervisor *s)
@@ -256,7 +295,7 @@ void suspects_release(supervisor *s)
     suspects *u = &s->suspects;
     pgq_error err = PGQ_ERROR_INIT;
 
-    if (u->count == 0 || client_of(s, clock_monotonic_us()) == NULL)
+    if (suspects_idle(s) || client_of(s, clock_monotonic_us()) == NULL)
         return;
     if (pgq_suspects_release(u->client, u->own_id, &err) != PGQ_OK)
         say(s, PGQ_LOG_WARNING, "suspects.not_released", 0, err.message);
@@ -268,5 +307,7 @@ int64_t suspects_deadline(const supervisor *s)
 
     if (u->again_us > 0)
         return u->again_us;
+    if (u->count > 0 && u->solo.pid == 0 && !s->stopping)
+        return base_min_i64(u->beat_at_us, u->solo_again_us);
     return u->beat_at_us;
 }

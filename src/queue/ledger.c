@@ -65,8 +65,8 @@ void ledger_begin(pgq_ledger *ledger, size_t slot, int64_t id)
         atomic_store(&ledger->jobs[slot], id);
 }
 
-void ledger_end(pgq_ledger *ledger, size_t slot)
+void ledger_end(pgq_ledger *ledger, size_t slot, int64_t id)
 {
     if (ledger != NULL && slot < LEDGER_SLOTS)
-        atomic_store(&ledger->jobs[slot], 0);
+        (void)atomic_compare_exchange_strong(&ledger->jobs[slot], &id, 0);
 }

@@ -7,8 +7,12 @@
 
 #include <pgqueuer/supervise.h>
 
-/* A slot for each place that the engine has for a job; jobs beyond are not noted. */
-enum { LEDGER_SLOTS = 16384 };
+/* A slot for each place that the engine has for a job, with all options at their limits. */
+enum { LEDGER_SLOTS = PGQ_SUSPECTS_MAX };
+
+_Static_assert(LEDGER_SLOTS >= 2 * (PGQ_THREADS_MAX + 2 * PGQ_BATCH_SIZE_MAX) +
+                                   PGQ_LANES_MAX * PGQ_BATCH_SIZE_MAX + PGQ_CONCURRENT_TASKS_MAX,
+               "the engine has places without a slot");
 
 struct pgq_ledger {
     char worker_id[40];
@@ -23,6 +27,7 @@ void ledger_name(pgq_ledger *ledger, const char *worker_id);
 void ledger_listening(pgq_ledger *ledger, bool listening);
 void ledger_alive(pgq_ledger *ledger, int64_t now_us);
 void ledger_begin(pgq_ledger *ledger, size_t slot, int64_t id);
-void ledger_end(pgq_ledger *ledger, size_t slot);
+/* Nothing when the slot has another job by now: a handler that was given up may end much later. */
+void ledger_end(pgq_ledger *ledger, size_t slot, int64_t id);
 
 #endif

@@ -14,9 +14,9 @@ static pgq_code read_id(const char *text, const char *what, uuid *ret_id, pgq_er
     return error_set(err, PGQ_E_INVALID, "%s is not a UUID of 36 characters", what);
 }
 
-/* One statement; its first column's ids are marked in ret_marks, by their place in `ids`. */
-static pgq_code call(pgq_client *client, statement_id what, const params *p, const int64_t *ids,
-                     size_t count, bool *ret_marks, pgq_error *err)
+/* One statement; marks in ret_marks, of `count` elements, the places that it returns. */
+static pgq_code call(pgq_client *client, statement_id what, const params *p, size_t count,
+                     bool *ret_marks, pgq_error *err)
 {
     pg_result r = PG_RESULT_INIT;
     int64_t deadline_us;
@@ -25,10 +25,10 @@ static pgq_code call(pgq_client *client, statement_id what, const params *p, con
     if (code == PGQ_OK)
         code = pg_conn_call(client->conn, what, p, deadline_us, &r, NULL, err);
     for (size_t row = 0; code == PGQ_OK && row < result_rows(&r); row++) {
-        for (size_t i = 0; i < count; i++) {
-            if (ids[i] == result_int8(&r, row, 0))
-                ret_marks[i] = true;
-        }
+        int64_t place = result_int8(&r, row, 0);
+
+        if (place >= 1 && (uint64_t)place <= count)
+            ret_marks[place - 1] = true;
     }
     result_release(&r);
     return code;
@@ -42,7 +42,7 @@ static pgq_code release_all(pgq_client *client, const uuid *id, pgq_error *err)
     param_null(&p);
     param_null(&p);
     param_uuid(&p, id);
-    code = call(client, STATEMENT_RELEASE_ROW, &p, NULL, 0, NULL, err);
+    code = call(client, STATEMENT_RELEASE_ROW, &p, 0, NULL, err);
     params_release(&p);
     return code;
 }
@@ -70,7 +70,7 @@ pgq_code pgq_suspects_take(pgq_client *client, const char *worker_id, const char
         element_int8(&p, ids[i]);
     param_array_end(&p);
     if (count > 0)
-        code = call(client, STATEMENT_SUSPECT_TAKE, &p, ids, count, ret_taken, err);
+        code = call(client, STATEMENT_SUSPECT_TAKE, &p, count, ret_taken, err);
     params_release(&p);
     return code == PGQ_OK ? release_all(client, &dead, err) : code;
 }
@@ -84,7 +84,7 @@ pgq_code pgq_suspects_beat(pgq_client *client, const char *own_id, pgq_error *er
     if (code != PGQ_OK)
         return code;
     param_uuid(&p, &own);
-    code = call(client, STATEMENT_SUSPECT_BEAT, &p, NULL, 0, NULL, err);
+    code = call(client, STATEMENT_SUSPECT_BEAT, &p, 0, NULL, err);
     params_release(&p);
     return code;
 }
@@ -110,8 +110,8 @@ pgq_code pgq_suspect_hold(pgq_client *client, const char *own_id, int64_t id, co
     param_uuid(&p, &own);
     param_int8(&p, id);
     param_text(&p, json.data);
-    code = json.broken ? error_nomem(err)
-                       : call(client, STATEMENT_SUSPECT_HOLD, &p, &id, 1, ret_held, err);
+    code =
+        json.broken ? error_nomem(err) : call(client, STATEMENT_SUSPECT_HOLD, &p, 1, ret_held, err);
     params_release(&p);
     buffer_release(&json);
     return code;

@@ -450,7 +450,7 @@ static pgq_outcome run_job(void *user, pgq_job *job)
     ledger_begin(d->config.ledger, job->place, job->id);
     outcome = job->executor->operations->execute(job->executor, job);
     if (outcome.kind != OUTCOME_LATER) /* else take_outcome sees its end */
-        ledger_end(d->config.ledger, job->place);
+        ledger_end(d->config.ledger, job->place, job->id);
     return outcome;
 }
 
@@ -543,8 +543,8 @@ static void take_outcome(drive *d, int64_t now_us, pool_outcome *done)
 {
     pgq_job *job = done->job;
 
-    if (job->parked && done->outcome.kind != OUTCOME_LATER && !job->abandoned)
-        ledger_end(d->config.ledger, job->place);
+    if (done->outcome.kind != OUTCOME_STARTED && done->outcome.kind != OUTCOME_LATER)
+        ledger_end(d->config.ledger, job->place, job->id);
     if (job->abandoned) {
         take_abandoned(d, now_us, done);
         return;

@@ -8,7 +8,8 @@ import pytest
 
 from lib import invariants
 from lib.jobs import NewJob
-from lib.refusal import CANNOT_CONNECT, DONE, FAILED, NOT_FOUND, TIMED_OUT, USAGE, assert_refused
+from lib.refusal import (CANNOT_CONNECT, DONE, FAILED, LISTENER, NOT_FOUND, TIMED_OUT, USAGE,
+                         assert_refused)
 from lib.waiting import wait_until
 
 
@@ -119,6 +120,49 @@ def test_drain_waits_for_deferred_jobs_and_retries(queue_db, produce, drain, jou
     assert journal.run_counts() == {ids[0]: 1, ids[1]: 2}
 
 
+def test_drain_now_does_not_wait_for_deferred_jobs(queue_db, produce, spawn_worker):
+    now, later = produce(queue_db, [NewJob("ok", b""), NewJob("ok", b"", delay_ms=3_600_000)])
+    worker = spawn_worker(queue_db, "--mode", "drain-now", wait=False, args=["ok"])
+    assert worker.wait() == DONE, worker.log()
+    assert queue_db.log_of(now)[-1] == "successful" and queue_db.log_of(later) == ["queued"]
+    worker.wait_log(r"worker\.left_deferred jobs=1")
+
+
+def test_max_concurrent_tasks_limits_what_a_worker_holds(queue_db, produce, spawn_worker, journal):
+    worker = spawn_worker(queue_db, "--max-concurrent-tasks", "3", "--threads", "8", args=["gate"])
+    produce(queue_db, [NewJob("gate", b"")] * 20)
+    journal.wait_runs(3)
+    assert queue_db.job_count("status = 'picked'") == 3
+    open_gate(journal)
+    wait_until(lambda: queue_db.job_count() == 0, 20, "the queue drains")
+    assert queue_db.log_counts()["picked"] == 20
+    worker.stop_cleanly()
+
+
+def test_a_deaf_listener_ends_the_worker_when_asked_to(queue_db, spawn_worker):
+    worker = spawn_worker(queue_db, "--shutdown-on-listener-failure", "--health-check-interval",
+                          "0.2", "--health-check-timeout", "0.5", args=["ok"])
+    queue_db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                     " WHERE datname = current_database() AND pid <> pg_backend_pid()")
+    assert worker.wait(15) == LISTENER, worker.log()
+
+
+@pytest.mark.parametrize("interval, folded", [("0.05", True), ("0", False)])
+def test_the_log_is_folded_into_the_statistics_as_often_as_told(
+    queue_db, produce, spawn_worker, interval, folded
+):
+    worker = spawn_worker(queue_db, "--log-aggregation-interval", interval, args=["ok"])
+    ids = produce(queue_db, [NewJob("ok", b"")] * 5)
+    wait_until(lambda: queue_db.log_counts().get("successful") == len(ids), 15, "the jobs run")
+    if folded:
+        wait_until(lambda: queue_db.value(
+            "SELECT coalesce(sum(count), 0) FROM pgqueuer_statistics WHERE status = 'successful'"
+        ) == len(ids), 15, "the rows are folded")
+    worker.stop_cleanly()
+    if not folded:
+        assert queue_db.value("SELECT count(*) FROM pgqueuer_statistics") == 0
+
+
 def test_jobs_of_other_entrypoints_are_left_alone(queue_db, produce, drain, journal):
     mine, other = produce(queue_db, [NewJob("ok", b""), NewJob("fail", b"")])
     drain(queue_db, args=["ok"])
@@ -155,15 +199,83 @@ def test_a_stop_lets_the_running_job_finish_and_leaves_nothing_picked(
     assert worker.events("worker.stopped")
 
 
-def test_a_second_signal_ends_the_worker_at_once(queue_db, produce, spawn_worker, journal):
+def test_a_second_signal_tells_the_handlers_to_end(queue_db, produce, spawn_worker, journal):
+    worker = spawn_worker(queue_db, args=["watch"])
+    [job_id] = produce(queue_db, [NewJob("watch", b"")])
+    journal.wait_runs(1)
+    worker.send(signal.SIGTERM)
+    worker.wait_log(r"worker\.stopping")
+    assert worker.returncode is None, "the running job is waited for"
+    worker.send(signal.SIGINT)
+    assert worker.wait(10) == DONE, worker.log()
+    assert queue_db.log_of(job_id) == ["queued", "picked", "canceled"]
+    assert len(worker.events("signal.received")) == 2
+
+
+def test_a_second_signal_leaves_a_handler_that_does_not_listen(queue_db, produce, spawn_worker, journal):
+    worker = spawn_worker(queue_db, args=["gate"])
+    [job_id] = produce(queue_db, [NewJob("gate", b"")])
+    journal.wait_runs(1)
+    worker.send(signal.SIGTERM)
+    worker.wait_log(r"worker\.stopping")
+    worker.send(signal.SIGTERM)
+    assert worker.wait(10) == TIMED_OUT, worker.log()
+    assert queue_db.log_of(job_id) == ["queued", "picked"]
+
+
+def test_a_third_signal_ends_the_worker_at_once(queue_db, produce, spawn_worker, journal):
     worker = spawn_worker(queue_db, args=["gate"])
     [job_id] = produce(queue_db, [NewJob("gate", b"")])
     journal.wait_runs(1)
     worker.send(signal.SIGTERM)
     worker.wait_log(r"signal\.received")
+    # two that are pending at once would be one: SIGINT and SIGTERM are not
+    worker.send(signal.SIGINT)
     worker.send(signal.SIGTERM)
     assert worker.wait(5) == 128 + signal.SIGTERM
     assert queue_db.log_of(job_id) == ["queued", "picked"]
+
+
+def test_sigusr1_logs_the_state_whatever_the_level(queue_db, produce, spawn_worker):
+    worker = spawn_worker(queue_db, args=["ok"])
+    worker.send(signal.SIGUSR1)
+    worker.wait_log(r"worker\.state .*state=running")
+    quiet = spawn_worker(queue_db, "--log-level", "critical", args=["quiet=ok"],
+                         wait=False)
+    [job_id] = produce(queue_db, [NewJob("quiet", b"")])
+    wait_until(lambda: queue_db.log_of(job_id)[-1] == "successful", 15, "the second worker works")
+    quiet.send(signal.SIGUSR1)
+    quiet.wait_log(r"worker\.state .*state=running")
+    assert not quiet.events("worker.started")
+    worker.stop_cleanly()
+    quiet.stop_cleanly()
+
+
+def test_sighup_reads_the_log_level_of_the_settings_file_again(queue_db, spawn_worker, tmp_path):
+    config = tmp_path / "pgqueuer.ini"
+    config.write_text("[pgqueuer]\nlog_level = info\n")
+    worker = spawn_worker(queue_db, "--config", str(config), args=["ok"])
+    config.write_text("[pgqueuer]\nlog_level = loud\n")
+    worker.send(signal.SIGHUP)
+    worker.wait_log(r"settings\.refused .*loud")
+    config.write_text("[pgqueuer]\nlog_level = debug\n")
+    worker.send(signal.SIGHUP)
+    worker.wait_log(r"settings\.reloaded log_level=DEBUG")
+    config.write_text("[pgqueuer]\nlog_level = error\n")
+    worker.send(signal.SIGHUP)
+    wait_until(lambda: len(worker.events("signal.received")) == 3, 10, "the signal is logged")
+    worker.stop_cleanly()
+    assert not worker.events("worker.stopped"), "an INFO line after the level became ERROR"
+
+
+def test_a_log_level_of_the_command_line_stays(queue_db, spawn_worker, tmp_path):
+    config = tmp_path / "pgqueuer.ini"
+    config.write_text("[pgqueuer]\nlog_level = error\n")
+    worker = spawn_worker(queue_db, "--config", str(config), "--log-level", "info", args=["ok"])
+    worker.send(signal.SIGHUP)
+    worker.wait_log(r"settings\.reloaded log_level=INFO")
+    worker.stop_cleanly()
+    assert worker.events("worker.stopped")
 
 
 def test_the_drain_timeout_ends_a_stop(queue_db, produce, spawn_worker, journal):
