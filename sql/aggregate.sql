@@ -9,7 +9,7 @@
 -- notify: none
 DO $aggregate$
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtext(:statistics_literal)) THEN
+    IF NOT pg_try_advisory_xact_lock(hashtext(:statistics_lock_literal)) THEN
         RETURN;
     END IF;
     PERFORM set_config('lock_timeout', '2s', true);

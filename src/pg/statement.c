@@ -11,11 +11,26 @@ typedef struct placeholder {
     const char *value;
 } placeholder;
 
-enum { PLACEHOLDERS = 12, PREPARED_BYTES = 64 };
+enum { PLACEHOLDERS = 13, PREPARED_BYTES = 64 };
 
 static bool is_name_char(char c)
 {
     return (c >= 'a' && c <= 'z') || c == '_';
+}
+
+/* The name as Python's release writes it into its statements: qualified, but not quoted. */
+static char *unquoted_literal(arena *a, const names *n, const char *name)
+{
+    size_t size = (n->schema != NULL ? strlen(n->schema) : 0) + strlen(name) + 2;
+    char *text = arena_alloc(a, size);
+
+    if (text == NULL)
+        return NULL;
+    if (n->schema != NULL)
+        (void)snprintf(text, size, "%s.%s", n->schema, name);
+    else
+        (void)snprintf(text, size, "%s", name);
+    return names_quote_literal(a, text);
 }
 
 /* Fills the table of placeholders for these names; false without memory. */
@@ -38,6 +53,8 @@ static bool make_placeholders(arena *a, const names *n, placeholder table[PLACEH
             (placeholder){qualified[i][1], name != NULL ? names_quote_literal(a, name) : NULL};
     }
     table[count++] = (placeholder){"schedules", names_qualify(a, n, n->schedules)};
+    table[count++] =
+        (placeholder){"statistics_lock_literal", unquoted_literal(a, n, n->statistics)};
     table[count++] = (placeholder){"channel", names_quote_identifier(a, n->channel)};
     table[count++] = (placeholder){"channel_literal", names_quote_literal(a, n->channel)};
     table[count++] = (placeholder){"queue_name_literal", names_quote_literal(a, n->queue)};

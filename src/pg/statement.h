@@ -3,8 +3,9 @@
  * tools/embed turns every sql/NAME.sql into bytes and into an id STATEMENT_NAME. In the files,
  * :queue, :log, :statistics, :schedules, :status and :channel stand for quoted names (qualified
  * where there is a schema), and :queue_literal, :log_literal ... for the same as SQL literals, in
- * psql's own syntax; :queue_name_literal is the bare name. $n are parameters whose types the
- * header comment gives. */
+ * psql's own syntax; :queue_name_literal is the bare name, and :statistics_lock_literal the
+ * qualified one without quotes, from which Python makes the key of its advisory lock. $n are
+ * parameters whose types the header comment gives. */
 #ifndef PG_STATEMENT_H
 #define PG_STATEMENT_H
 

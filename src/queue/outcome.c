@@ -7,6 +7,9 @@
 enum { TYPE_BYTES_MAX = 200 };
 
 static const char cut_mark[] = " [cut]";
+/* The exception_type of every retry's log row, also of those that an executor makes of a failure.
+ */
+static const char retry_type[] = "RetryRequested";
 
 /* One allocation: the struct, then both texts. */
 static outcome_text *text_new(const char *type, const char *message)
@@ -54,7 +57,7 @@ pgq_outcome pgq_retry(int64_t delay_ms, const char *reason)
     return (pgq_outcome){
         .kind = OUTCOME_RETRY,
         .delay_ms = base_min_i64(base_max_i64(delay_ms, 0), PGQ_DELAY_MS_MAX),
-        .text = text_new("RetryRequested", reason),
+        .text = text_new(retry_type, reason),
     };
 }
 
@@ -113,17 +116,25 @@ static void add_text(buffer *out, const char *key, const char *text)
     buffer_add_json(out, text, strlen(text));
 }
 
+static void add_trace(buffer *trace, const char *type, const char *message)
+{
+    buffer_add_text(trace, type);
+    buffer_add_text(trace, message[0] != '\0' ? ": " : "");
+    buffer_add_text(trace, message);
+    buffer_add_char(trace, '\n');
+}
+
 void outcome_add_traceback(buffer *out, const traceback_context *context, const outcome_text *text)
 {
-    const char *type = text != NULL && text->type != NULL ? text->type : "Failure";
+    const char *cause = text != NULL && text->type != NULL ? text->type : "Failure";
+    const char *type = context->retry ? retry_type : cause;
     const char *message = text != NULL && text->message != NULL ? text->message : "";
     buffer trace = BUFFER_INIT;
     char time_text[CLOCK_TEXT_BYTES];
 
-    buffer_add_text(&trace, type);
-    buffer_add_text(&trace, message[0] != '\0' ? ": " : "");
-    buffer_add_text(&trace, message);
-    buffer_add_char(&trace, '\n');
+    if (!base_streq(cause, type)) /* the failure of which an executor has made a retry */
+        add_trace(&trace, cause, message);
+    add_trace(&trace, type, message);
     buffer_add_format(out, "{\"job_id\": %lld", (long long)context->job_id);
     add_text(out, "timestamp", clock_format(context->wall_us, false, time_text));
     add_text(out, "exception_type", type);

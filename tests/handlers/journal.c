@@ -1,9 +1,10 @@
 /* Handlers that write a journal of their runs to a file: what really ran, and when, whatever
  * becomes of the database. tests/lib/journal.py describes the format and reads it.
  *
- *   pgqueuer run journal.so:factory -- JOURNAL [NAME=BEHAVIOUR | BEHAVIOUR]...
+ *   pgqueuer run journal.so:factory -- JOURNAL [[NAME=]BEHAVIOUR[,OPTION[=VALUE]]...]...
  *
- * Without names, every behaviour is an entrypoint under its own name. */
+ * Without names, every behaviour is an entrypoint under its own name. The options are those of
+ * option_rows, such as `work=sleep,limit=3,retry_timer=500`. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -224,19 +225,29 @@ static const char *do_fail_null(pgq_job *job, pgq_outcome *ret)
     return "failed";
 }
 
-static const char *do_fail_long(pgq_job *job, pgq_outcome *ret)
+static const char *fail_with(size_t len, pgq_outcome *ret)
 {
-    enum { LONG = 200 * 1024 };
-    char *text = malloc(LONG + 1);
-    (void)job;
+    char *text = malloc(len + 1);
     if (text == NULL)
         abort();
-    for (size_t i = 0; i + 1 < LONG; i += 2)
+    for (size_t i = 0; i + 1 < len; i += 2)
         memcpy(text + i, "\xc3\xa9", 2);
-    text[LONG] = '\0';
+    text[len] = '\0';
     *ret = pgq_fail("LongError", text);
     free(text);
     return "failed";
+}
+
+static const char *do_fail_long(pgq_job *job, pgq_outcome *ret)
+{
+    (void)job;
+    return fail_with((size_t)200 * 1024, ret);
+}
+
+static const char *do_fail_10mb(pgq_job *job, pgq_outcome *ret)
+{
+    (void)job;
+    return fail_with((size_t)10 * 1024 * 1024, ret);
 }
 
 /* The first run asks for another one after as many ms as the payload says. */
@@ -296,6 +307,8 @@ static const behaviour behaviours[] = {
     {"fail_invalid_utf8", do_fail_invalid_utf8, PGQ_ON_FAILURE_DELETE},
     {"fail_null", do_fail_null, PGQ_ON_FAILURE_DELETE},
     {"fail_long", do_fail_long, PGQ_ON_FAILURE_DELETE},
+    {"fail_10mb", do_fail_10mb, PGQ_ON_FAILURE_DELETE},
+    {"fail_unless_open", do_fail_unless_open, PGQ_ON_FAILURE_DELETE},
     {"hold", do_fail, PGQ_ON_FAILURE_HOLD},
     {"hold_unless_open", do_fail_unless_open, PGQ_ON_FAILURE_HOLD},
     {"sleep_fail", do_sleep_fail, PGQ_ON_FAILURE_DELETE},
@@ -327,18 +340,125 @@ static pgq_code refuse(pgq_error *err, const char *message, const char *what)
     return PGQ_E_FACTORY;
 }
 
-static pgq_code add(pgq_worker *worker, const char *name, const char *behaviour_name,
-                    pgq_error *err)
+/* -- options of an entrypoint ----------------------------------------------------------------- */
+
+typedef struct settings {
+    pgq_entrypoint_options options;
+    pgq_retry_config retry;
+    pgq_backoff_config backoff;
+} settings;
+
+static void set_limit(settings *s, const char *value)
 {
-    for (size_t i = 0; i < behaviour_count; i++) {
-        if (strcmp(behaviours[i].name, behaviour_name) == 0) {
-            pgq_entrypoint_options options = PGQ_ENTRYPOINT_OPTIONS_INIT;
-            options.on_failure = behaviours[i].on_failure;
-            return pgq_worker_entrypoint(worker, name, handle, (void *)(uintptr_t)&behaviours[i],
-                                         &options, err);
+    s->options.concurrency_limit = atoi(value);
+}
+
+static void set_serialized(settings *s, const char *value)
+{
+    (void)value;
+    s->options.serialized_dispatch = true;
+}
+
+static void set_rate(settings *s, const char *value)
+{
+    s->options.requests_per_second = strtod(value, NULL);
+}
+
+static void set_retry_timer(settings *s, const char *value)
+{
+    s->options.retry_timer_ms = atoll(value);
+}
+
+static void set_timeout(settings *s, const char *value)
+{
+    s->options.timeout_ms = atoll(value);
+}
+
+static void set_grace(settings *s, const char *value)
+{
+    s->options.timeout_grace_ms = atoll(value);
+}
+
+static void set_hold(settings *s, const char *value)
+{
+    (void)value;
+    s->options.on_failure = PGQ_ON_FAILURE_HOLD;
+}
+
+/* MAX_RETRIES:INITIAL_MS[:MAX_MS] */
+static void set_retry_executor(settings *s, const char *value)
+{
+    (void)sscanf(value, "%d:%" SCNd64 ":%" SCNd64, &s->retry.max_retries,
+                 &s->retry.initial_delay_ms, &s->retry.max_delay_ms);
+    s->options.executor_factory = pgq_retry_executor;
+    s->options.executor_config = &s->retry;
+}
+
+/* MAX_ATTEMPTS:INITIAL_MS[:MAX_TIME_MS] */
+static void set_backoff(settings *s, const char *value)
+{
+    (void)sscanf(value, "%d:%" SCNd64 ":%" SCNd64, &s->backoff.max_attempts,
+                 &s->backoff.initial_delay_ms, &s->backoff.max_time_ms);
+    s->options.executor_factory = pgq_backoff_executor;
+    s->options.executor_config = &s->backoff;
+}
+
+static const struct option_row {
+    const char *name;
+    void (*set)(settings *s, const char *value);
+} option_rows[] = {
+    {"limit", set_limit},     {"serialized", set_serialized},
+    {"rate", set_rate},       {"retry_timer", set_retry_timer},
+    {"timeout", set_timeout}, {"grace", set_grace},
+    {"hold", set_hold},       {"retry_executor", set_retry_executor},
+    {"backoff", set_backoff},
+};
+
+static bool set_option(settings *s, char *text)
+{
+    char *equals = strchr(text, '=');
+
+    if (equals != NULL)
+        *equals = '\0';
+    for (size_t i = 0; i < sizeof option_rows / sizeof option_rows[0]; i++) {
+        if (strcmp(option_rows[i].name, text) == 0) {
+            option_rows[i].set(s, equals == NULL ? "" : equals + 1);
+            return true;
         }
     }
-    return refuse(err, "no such behaviour", behaviour_name);
+    return false;
+}
+
+/* Takes `text`, which it changes, apart. */
+static pgq_code add(pgq_worker *worker, char *text, pgq_error *err)
+{
+    settings s = {PGQ_ENTRYPOINT_OPTIONS_INIT, PGQ_RETRY_CONFIG_INIT, PGQ_BACKOFF_CONFIG_INIT};
+    char *rest = text, *name = strsep(&rest, ","), *chosen = strchr(name, '='), *option;
+
+    if (chosen != NULL)
+        *chosen++ = '\0';
+    else
+        chosen = name;
+    for (size_t i = 0; i < behaviour_count; i++) {
+        if (strcmp(behaviours[i].name, chosen) == 0) {
+            s.options.on_failure = behaviours[i].on_failure;
+            while ((option = strsep(&rest, ",")) != NULL)
+                if (!set_option(&s, option))
+                    return refuse(err, "no such option", option);
+            return pgq_worker_entrypoint(worker, name, handle, (void *)(uintptr_t)&behaviours[i],
+                                         &s.options, err);
+        }
+    }
+    return refuse(err, "no such behaviour", chosen);
+}
+
+static pgq_code add_text(pgq_worker *worker, const char *text, pgq_error *err)
+{
+    char *copy = strdup(text);
+    pgq_code code = copy == NULL ? PGQ_E_NOMEM : add(worker, copy, err);
+
+    free(copy);
+    return code;
 }
 
 pgq_code factory(pgq_worker *worker, int argc, char **argv, pgq_error *err);
@@ -354,17 +474,9 @@ pgq_code factory(pgq_worker *worker, int argc, char **argv, pgq_error *err)
     snprintf(gate_path, sizeof gate_path, "%s.gate", argv[0]);
     if (argc == 1)
         for (size_t i = 0; i < behaviour_count && code == PGQ_OK; i++)
-            code = add(worker, behaviours[i].name, behaviours[i].name, err);
-    for (int i = 1; i < argc && code == PGQ_OK; i++) {
-        char *equals = strchr(argv[i], '=');
-        if (equals == NULL) {
-            code = add(worker, argv[i], argv[i], err);
-        } else {
-            char *name = strndup(argv[i], (size_t)(equals - argv[i]));
-            code = name == NULL ? PGQ_E_NOMEM : add(worker, name, equals + 1, err);
-            free(name);
-        }
-    }
+            code = add_text(worker, behaviours[i].name, err);
+    for (int i = 1; i < argc && code == PGQ_OK; i++)
+        code = add_text(worker, argv[i], err);
     return code;
 }
 

@@ -14,6 +14,16 @@ from pathlib import Path
 from lib.waiting import wait_until
 
 
+def most_at_once(timeline):
+    """The highest number of runs of a timeline that ran at the same time."""
+    steps = sorted([(start, 1) for start, _ in timeline] + [(end, -1) for _, end in timeline])
+    most = now = 0
+    for _, step in steps:  # at equal times the end goes first
+        now += step
+        most = max(most, now)
+    return most
+
+
 @dataclasses.dataclass
 class Run:
     pid: int
@@ -75,6 +85,16 @@ class Journal:
 
         return wait_until(enough, deadline, lambda: f"{count} runs, there are {len(self.runs())}",
                           interval=0.05)
+
+    def timeline(self, entrypoint, killed=None):
+        """The runs of an entrypoint as (start_ns, end_ns). A run without an end ended when its
+        process was killed: `killed` has the times by pid. One that is still running has no end."""
+        killed = killed or {}
+        return [
+            (run.start_ns, run.end_ns or killed.get(run.pid, float("inf")))
+            for run in self.runs()
+            if run.entrypoint == entrypoint
+        ]
 
     def overlapping(self):
         """Pairs of runs of one job that ran at the same time (a run without an end counts as

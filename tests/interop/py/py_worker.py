@@ -1,6 +1,6 @@
 """A worker of the Python release whose handlers write the same journal as tests/handlers/journal.c.
 
-    py_worker.py --journal FILE [options] -- NAME=BEHAVIOUR...
+    py_worker.py --journal FILE [options] -- NAME=BEHAVIOUR[,limit=N][,hold][,retry_executor=N:MS]...
 
 Prints `LISTENING <worker id>` on stderr once its LISTEN is in effect. SIGTERM ends it gracefully.
 """
@@ -19,6 +19,7 @@ import asyncpg
 from pgqueuer import PgQueuer
 from pgqueuer.core import qm
 from pgqueuer.errors import RetryRequested
+from pgqueuer.executors import DatabaseRetryEntrypointExecutor
 from pgqueuer.types import QueueExecutionMode
 
 GATE_SECONDS = 60
@@ -51,7 +52,7 @@ async def run_behaviour(behaviour, job, journal, scope):
                 await asyncio.sleep(0.005)
     elif behaviour in ("fail", "hold"):
         raise ValueError("boom")
-    elif behaviour == "hold_unless_open":
+    elif behaviour in ("hold_unless_open", "fail_unless_open"):
         if not journal.gate_is_open():
             raise ValueError("boom")
     elif behaviour == "retry_once":
@@ -63,7 +64,29 @@ async def run_behaviour(behaviour, job, journal, scope):
     return "done"
 
 
-def register(queuer, name, behaviour, journal):
+def entrypoint_options(behaviour, texts):
+    """As option_rows of journal.c reads them."""
+    options = {"on_failure": "hold" if behaviour.startswith("hold") else "delete"}
+    for text in texts:
+        option, _, value = text.partition("=")
+        if option == "limit":
+            options["concurrency_limit"] = int(value)
+        elif option == "hold":
+            options["on_failure"] = "hold"
+        elif option == "retry_executor":
+            retries, initial_ms = map(int, value.split(":"))
+            options["executor_factory"] = lambda parameters: DatabaseRetryEntrypointExecutor(
+                parameters, max_attempts=retries, initial_delay=timedelta(milliseconds=initial_ms))
+        else:
+            raise SystemExit(f"no such option: {text}")
+    return options
+
+
+def register(queuer, text, journal):
+    head, *options = text.split(",")
+    name, _, behaviour = head.partition("=")
+    behaviour = behaviour or name
+
     async def handle(job):
         start = time.monotonic_ns()
         payload = job.payload
@@ -83,8 +106,7 @@ def register(queuer, name, behaviour, journal):
             journal.write("end", os.getpid(), job.id, job.attempts, start, time.monotonic_ns(),
                           outcome)
 
-    on_failure = "hold" if behaviour.startswith("hold") else "delete"
-    queuer.entrypoint(name, on_failure=on_failure)(handle)
+    queuer.entrypoint(name, **entrypoint_options(behaviour, options))(handle)
 
 
 def announce_listening(queuer):
@@ -105,6 +127,7 @@ async def main():
     parser.add_argument("--dequeue-timeout", type=float, default=30)
     parser.add_argument("--heartbeat-timeout", type=float, default=30)
     parser.add_argument("--max-concurrent-tasks", type=int)
+    parser.add_argument("--log-aggregation-interval", type=float, default=30)
     parser.add_argument("entrypoints", nargs="+")
     options = parser.parse_args()
 
@@ -112,8 +135,7 @@ async def main():
     queuer = PgQueuer.from_asyncpg_connection(connection)
     journal = JournalWriter(options.journal)
     for text in options.entrypoints:
-        name, _, behaviour = text.partition("=")
-        register(queuer, name, behaviour or name, journal)
+        register(queuer, text, journal)
     announce_listening(queuer)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, queuer.shutdown.set)
     await queuer.qm.run(
@@ -122,6 +144,7 @@ async def main():
         mode=QueueExecutionMode[options.mode],
         max_concurrent_tasks=options.max_concurrent_tasks,
         heartbeat_timeout=timedelta(seconds=options.heartbeat_timeout),
+        log_aggregation_interval=timedelta(seconds=options.log_aggregation_interval),
     )
     await connection.close()
 

@@ -89,6 +89,26 @@ static void a_retrys_traceback_says_attempt_delay_and_reason(void **state)
     pgq_outcome_discard(&outcome);
 }
 
+/* As Python's executor writes it; the cause stands in the traceback. */
+static void a_failure_that_became_a_retry_is_written_as_one(void **state)
+{
+    pgq_outcome failed = pgq_fail("ValueError", "boom");
+    pgq_outcome outcome = outcome_retry(&failed, 100, false);
+    traceback_context retry = failure;
+    json_t *object;
+
+    (void)state;
+    retry.retry = true;
+    retry.delay_ms = outcome.delay_ms;
+    object = make(&retry, outcome.text);
+    assert_string_equal(text_of(object, "exception_type"), "RetryRequested");
+    assert_string_equal(text_of(object, "exception_message"), "boom");
+    assert_string_equal(text_of(object, "traceback"), "ValueError: boom\nRetryRequested: boom\n");
+    assert_string_equal(text_of(json_object_get(object, "additional_context"), "reason"), "boom");
+    json_decref(object);
+    pgq_outcome_discard(&outcome);
+}
+
 static void a_failure_without_texts_still_has_all_keys(void **state)
 {
     static const outcome_text none = {NULL, NULL};
@@ -258,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failures_traceback_has_the_six_keys),
         cmocka_unit_test(a_retrys_traceback_says_attempt_delay_and_reason),
+        cmocka_unit_test(a_failure_that_became_a_retry_is_written_as_one),
         cmocka_unit_test(a_failure_without_texts_still_has_all_keys),
         cmocka_unit_test(bytes_that_the_database_refuses_are_replaced),
         cmocka_unit_test(a_text_over_the_limit_is_cut_at_a_character_and_marked),
