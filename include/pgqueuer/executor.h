@@ -37,7 +37,8 @@ PGQ_API pgq_outcome pgq_fail(const char *type, const char *message);
  * its attempts rise by one. `reason` may be NULL and is copied. */
 PGQ_API pgq_outcome pgq_retry(int64_t delay_ms, const char *reason);
 
-/* The handler gave up because pgq_job_cancelled() said so: the log says `canceled`. */
+/* The handler gave up because pgq_job_cancelled() said so: the log says `canceled`. If only the
+ * worker must stop, the job goes back to the queue instead, for another worker. */
 PGQ_API pgq_outcome pgq_cancelled(void);
 
 /* The job goes on after its handler has returned: pgq_job_finish ends it. */
@@ -52,6 +53,9 @@ PGQ_API void pgq_job_finish(pgq_job *job, pgq_outcome outcome);
  * if it should already. Not called any more when the handler has returned or, after pgq_later, when
  * pgq_job_finish was called; it may call that itself. A second call replaces the first function;
  * NULL takes it away. From the handler's thread, or after pgq_later from the one that has the job.
+ * What `user` points to must outlive the handler's return, or be taken away before it. While a
+ * callback runs pgq_job_finish of another thread waits for it: hold no lock that the callback
+ * takes.
  */
 typedef void (*pgq_cancel_callback)(pgq_job *job, void *user);
 PGQ_API void pgq_job_on_cancel(pgq_job *job, pgq_cancel_callback fn, void *user);

@@ -42,6 +42,7 @@ typedef struct engine_job {
     bool uncertain;      /* a settle or release of it was sent and never answered */
     bool cancelled;      /* somebody cancelled it */
     bool timed_out;      /* it was told that its time is over */
+    bool told_to_stop;   /* because the worker ends */
     const char *own_type, *own_message; /* the engine's reason for its outcome, or NULL */
     int text;                           /* slot of engine.texts that own_message is in; -1: none */
 } engine_job;

@@ -33,8 +33,12 @@ static void tell(engine *e, engine_job *job, job_why why)
 
 void engine_tell_all(engine *e, job_why why)
 {
-    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next)
-        tell(e, LIST_ENTRY(link, engine_job, link), why);
+    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next) {
+        engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+        job->told_to_stop |= why == WHY_STOP;
+        tell(e, job, why);
+    }
 }
 
 void engine_own_text(engine *e, engine_job *job, const char *type, const char *text)
@@ -119,6 +123,8 @@ void engine_outcome_of(engine *e, int64_t now_us, void *name, const engine_outco
         engine_forget(e, job);
     } else if (job->cancelled) {
         finish_cancelled(e, now_us, job); /* whatever it says: it was asked to end so */
+    } else if (job->told_to_stop && !job->timed_out && outcome->status == PGQ_STATUS_CANCELED) {
+        engine_give_back(e, now_us, job); /* nobody has cancelled it: another worker runs it */
     } else {
         if (job->timed_out && outcome->status == PGQ_STATUS_CANCELED) {
             job->outcome.status = e->config.entrypoints[job->entrypoint].failure;
@@ -374,7 +380,7 @@ void engine_job_begin(engine *e, int64_t now_us, const claimed_row *row)
     job->group = 0;
     job->place = PLACE_POOL;
     job->alarm_us = CLOCK_NEVER;
-    job->lost = job->uncertain = job->timed_out = false;
+    job->lost = job->uncertain = job->timed_out = job->told_to_stop = false;
     job->own_type = job->own_message = NULL;
     job->text = -1;
     job->cancelled = remembered(e->cancelled, now_us, row->token.id);

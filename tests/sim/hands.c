@@ -296,6 +296,7 @@ void hands_tell(worker *who, body *b, job_why why)
         b->timeout_told_us = w->now_us;
     }
     b->told = true;
+    b->told_stop |= why == WHY_STOP;
     trace_add(w, "told to end", who, -1, b->token.id, (int64_t)why);
     if ((b->state == BODY_RUNNING || b->state == BODY_PARKED) && chance(w, 6000) &&
         !w->entries[b->entrypoint].endless)

@@ -77,6 +77,12 @@ static void settle_sent(worker *who, const sentence *s)
     }
 }
 
+/* Its handler ended early only because its worker does. */
+static bool gave_up_to_stop(const body *b)
+{
+    return b->state == BODY_ENDED && b->told_stop && b->outcome.status == PGQ_STATUS_CANCELED;
+}
+
 static void release_sent(worker *who, const sentence *s)
 {
     world *w = who->world;
@@ -87,7 +93,7 @@ static void release_sent(worker *who, const sentence *s)
         if (b == NULL)
             continue;
         hands_leave_rest(b);
-        if (b->state != BODY_NEW && b->state != BODY_REVOKED)
+        if (b->state != BODY_NEW && b->state != BODY_REVOKED && !gave_up_to_stop(b))
             violated(w, "I2: worker %d gives back job %lld, which may be started", (int)who->serial,
                      (long long)b->token.id);
         if (b->cancelled_us != CLOCK_NEVER)
@@ -335,7 +341,8 @@ void oracle_releasing(worker *who, const sentence *s)
 
         if (!oracle_stands(w, claim))
             continue;
-        if (b != NULL && !b->forgotten && b->state != BODY_NEW && b->state != BODY_REVOKED)
+        if (b != NULL && !b->forgotten && b->state != BODY_NEW && b->state != BODY_REVOKED &&
+            !gave_up_to_stop(b))
             violated(w, "I2: job %lld is given back and may be started",
                      (long long)claim->token.id);
         claim->released = true;
