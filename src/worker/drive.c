@@ -1,61 +1,12 @@
-#include "worker/drive.h"
+#include "worker/drive_internal.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "queue/event.h"
 #include "queue/ledger.h"
-#include "worker/pool.h"
 
 #include <assert.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <uv.h>
-
-/* libuv's watch of one descriptor. It is made anew for every descriptor, and freed when libuv has
- * let go of it. */
-typedef struct watch {
-    uv_poll_t poll;
-    int fd, events;
-} watch;
-
-typedef struct drive_lane {
-    drive *drive;
-    int index;
-    pg_conn *conn;
-    watch *watch;
-    const engine_flight *flight; /* what was said */
-    int64_t flown_us;            /* when */
-    size_t heard;                /* sentences of it that were answered */
-    pg_reply reply;              /* to the next one; it counts when its sync has come */
-    bool ready_told;             /* the engine knows that the lane is ready */
-} drive_lane;
-
-struct drive {
-    drive_config config;
-    uv_loop_t loop;
-    uv_async_t wake;   /* outcomes wait */
-    uv_poll_t control; /* the worker's bell */
-    bool stopped, hurried;
-    uv_timer_t timer;
-    uv_timer_t pulse; /* shows the parent that the loop turns */
-    bool loop_open;
-    engine *engine;
-    pool *pool;
-    speaker speaker;
-    event event; /* scratch */
-    speaker_entrypoint *speaker_entrypoints;
-    drive_lane lanes[ENGINE_LANES_MAX];
-    int lane_count;
-    /* When the last beat that was answered was sent: what was claimed by then is ours, as far as
-     * the server's clock goes, for a heartbeat timeout from there. Read by handler threads. */
-    _Atomic int64_t beaten_us;
-    pgq_job **starts; /* jobs to hand over, gathered from the actions of one event */
-    size_t start_count;
-    pool_outcome *outcomes; /* scratch */
-    size_t capacity;
-    bool finished;
-    pgq_error error;
-};
 
 enum { PULSE_MS = 1000 };
 
@@ -297,18 +248,6 @@ static void push_starts(drive *d)
     d->start_count = 0;
 }
 
-static void start_job(drive *d, const engine_action *action)
-{
-    const engine_config *config = &d->config.engine;
-    pgq_job *job = action->body;
-
-    job->engine_job = action->job;
-    job->place = engine_place(d->engine, action->job);
-    job->executor = d->config.entrypoints[job->entrypoint_index].executor;
-    job->timeout_ms = config->entrypoints[job->entrypoint_index].timeout_us / 1000;
-    d->starts[d->start_count++] = job;
-}
-
 static void revoke_job(drive *d, pgq_job *job)
 {
     push_starts(d);
@@ -353,7 +292,7 @@ static void act(drive *d, const engine_action *action)
         fly(lane, action->flight);
         break;
     case ACTION_START:
-        start_job(d, action);
+        drive_start_job(d, action);
         break;
     case ACTION_REVOKE:
         revoke_job(d, job);
@@ -425,52 +364,7 @@ static void on_timer(uv_timer_t *timer)
     carry_out(d);
 }
 
-/* ---- jobs ---- */
-
-/* Whether the claim cannot have been lost by time alone: a process that was stopped, or that could
- * not beat, may have lost it meanwhile. */
-static bool proven(const drive *d, const pgq_job *job)
-{
-    int64_t beaten_us = atomic_load(&d->beaten_us);
-    int64_t proven_us = beaten_us > job->heard_us ? beaten_us : job->claimed_us;
-
-    return clock_monotonic_us() <
-           proven_us + d->config.engine.entrypoints[job->entrypoint_index].silence_us;
-}
-
-static pgq_outcome run_job(void *user, pgq_job *job)
-{
-    drive *d = user;
-    pgq_outcome outcome;
-
-    if (!proven(d, job))
-        return (pgq_outcome){.kind = OUTCOME_UNSTARTED};
-    if (job->defect != NULL)
-        return pgq_fail("InvalidHeaders", job->defect);
-    ledger_begin(d->config.ledger, job->place, job->id);
-    outcome = job->executor->operations->execute(job->executor, job);
-    if (outcome.kind != OUTCOME_LATER) /* else take_outcome sees its end */
-        ledger_end(d->config.ledger, job->place, job->id);
-    return outcome;
-}
-
-static pgq_status status_of(const drive *d, const pgq_job *job, uint32_t kind)
-{
-    pgq_on_failure on_failure = d->config.entrypoints[job->entrypoint_index].options.on_failure;
-
-    switch ((outcome_kind)kind) {
-    case OUTCOME_DONE:
-        return PGQ_STATUS_SUCCESSFUL;
-    case OUTCOME_RETRY:
-        return PGQ_STATUS_QUEUED;
-    case OUTCOME_CANCELLED:
-        return PGQ_STATUS_CANCELED;
-    default:
-        break;
-    }
-    /* also a value that none of the functions made */
-    return on_failure == PGQ_ON_FAILURE_HOLD ? PGQ_STATUS_FAILED : PGQ_STATUS_EXCEPTION;
-}
+/* ---- what others ask for, what the pool says ---- */
 
 static void wake_for_outcomes(void *user)
 {
@@ -508,70 +402,6 @@ static void on_control(uv_poll_t *handle, int status, int events)
     carry_out(d);
 }
 
-/* A job that the engine has given up has left its thread, or has ended at last. */
-static void take_abandoned(drive *d, int64_t now_us, pool_outcome *done)
-{
-    pgq_job *job = done->job;
-
-    if (done->outcome.kind == OUTCOME_STARTED)
-        return;
-    if (!job->parked)
-        engine_straggler_ended(d->engine, now_us);
-    job->parked = true;
-    if (done->outcome.kind == OUTCOME_LATER)
-        return;
-    pgq_outcome_discard(&done->outcome);
-    job_free(job);
-}
-
-static void take_end(drive *d, int64_t now_us, const pool_outcome *done)
-{
-    pgq_job *job = done->job;
-    engine_outcome outcome = {
-        .status = status_of(d, job, done->outcome.kind),
-        .delay_ms = done->outcome.delay_ms,
-        .text = done->outcome.text,
-        .run_us = done->run_us,
-    };
-
-    free(job->text); /* of a run before */
-    job->text = done->outcome.text;
-    engine_outcome_of(d->engine, now_us, job->engine_job, &outcome);
-}
-
-static void take_outcome(drive *d, int64_t now_us, pool_outcome *done)
-{
-    pgq_job *job = done->job;
-
-    if (done->outcome.kind != OUTCOME_STARTED && done->outcome.kind != OUTCOME_LATER)
-        ledger_end(d->config.ledger, job->place, job->id);
-    if (job->abandoned) {
-        take_abandoned(d, now_us, done);
-        return;
-    }
-    switch (done->outcome.kind) {
-    case OUTCOME_STARTED:
-        engine_started(d->engine, now_us, job->engine_job);
-        break;
-    case OUTCOME_LATER:
-        job->parked = true;
-        engine_parked(d->engine, now_us, job->engine_job);
-        break;
-    case OUTCOME_AGAIN:
-        free(job->text);
-        job->text = done->outcome.text;
-        job->parked = false;
-        engine_resting(d->engine, now_us, job->engine_job, done->outcome.delay_ms * 1000);
-        break;
-    case OUTCOME_UNSTARTED:
-        engine_revoked(d->engine, now_us, job->engine_job);
-        break;
-    default:
-        take_end(d, now_us, done);
-        break;
-    }
-}
-
 static void on_wake(uv_async_t *async)
 {
     drive *d = async->data;
@@ -581,7 +411,7 @@ static void on_wake(uv_async_t *async)
         int64_t now_us = clock_monotonic_us();
 
         for (size_t i = 0; i < count; i++)
-            take_outcome(d, now_us, &d->outcomes[i]);
+            drive_take_outcome(d, now_us, &d->outcomes[i]);
         carry_out(d);
     }
 }
@@ -645,8 +475,8 @@ static pgq_code open_parts(drive *d)
             d->lane_count++;
     }
     if (code == PGQ_OK)
-        code =
-            pool_new(config->engine.threads, d->capacity, run_job, wake_for_outcomes, d, &d->pool);
+        code = pool_new(config->engine.threads, d->capacity, drive_run_job, wake_for_outcomes, d,
+                        &d->pool);
     return code;
 }
 

@@ -1,0 +1,127 @@
+/* How a job is run, and what its end means to the engine. */
+#include "base/clock.h"
+#include "queue/ledger.h"
+#include "worker/drive_internal.h"
+
+#include <stdlib.h>
+
+void drive_start_job(drive *d, const engine_action *action)
+{
+    const engine_config *config = &d->config.engine;
+    pgq_job *job = action->body;
+
+    job->engine_job = action->job;
+    job->place = engine_place(d->engine, action->job);
+    job->executor = d->config.entrypoints[job->entrypoint_index].executor;
+    job->timeout_ms = config->entrypoints[job->entrypoint_index].timeout_us / 1000;
+    d->starts[d->start_count++] = job;
+}
+
+/* Whether the claim cannot have been lost by time alone: a process that was stopped, or that could
+ * not beat, may have lost it meanwhile. */
+static bool proven(const drive *d, const pgq_job *job)
+{
+    int64_t beaten_us = atomic_load(&d->beaten_us);
+    int64_t proven_us = beaten_us > job->heard_us ? beaten_us : job->claimed_us;
+
+    return clock_monotonic_us() <
+           proven_us + d->config.engine.entrypoints[job->entrypoint_index].silence_us;
+}
+
+pgq_outcome drive_run_job(void *user, pgq_job *job)
+{
+    drive *d = user;
+    pgq_outcome outcome;
+
+    if (!proven(d, job))
+        return (pgq_outcome){.kind = OUTCOME_UNSTARTED};
+    if (job->defect != NULL)
+        return pgq_fail("InvalidHeaders", job->defect);
+    ledger_begin(d->config.ledger, job->place, job->id);
+    outcome = job->executor->operations->execute(job->executor, job);
+    if (outcome.kind != OUTCOME_LATER) /* else take_outcome sees its end */
+        ledger_end(d->config.ledger, job->place, job->id);
+    return outcome;
+}
+
+static pgq_status status_of(const drive *d, const pgq_job *job, uint32_t kind)
+{
+    pgq_on_failure on_failure = d->config.entrypoints[job->entrypoint_index].options.on_failure;
+
+    switch ((outcome_kind)kind) {
+    case OUTCOME_DONE:
+        return PGQ_STATUS_SUCCESSFUL;
+    case OUTCOME_RETRY:
+        return PGQ_STATUS_QUEUED;
+    case OUTCOME_CANCELLED:
+        return PGQ_STATUS_CANCELED;
+    default:
+        break;
+    }
+    /* also a value that none of the functions made */
+    return on_failure == PGQ_ON_FAILURE_HOLD ? PGQ_STATUS_FAILED : PGQ_STATUS_EXCEPTION;
+}
+
+/* A job that the engine has given up has left its thread, or has ended at last. */
+static void take_abandoned(drive *d, int64_t now_us, pool_outcome *done)
+{
+    pgq_job *job = done->job;
+
+    if (done->outcome.kind == OUTCOME_STARTED)
+        return;
+    if (!job->parked)
+        engine_straggler_ended(d->engine, now_us);
+    job->parked = true;
+    if (done->outcome.kind == OUTCOME_LATER)
+        return;
+    pgq_outcome_discard(&done->outcome);
+    job_free(job);
+}
+
+static void take_end(drive *d, int64_t now_us, const pool_outcome *done)
+{
+    pgq_job *job = done->job;
+    engine_outcome outcome = {
+        .status = status_of(d, job, done->outcome.kind),
+        .delay_ms = done->outcome.delay_ms,
+        .text = done->outcome.text,
+        .run_us = done->run_us,
+    };
+
+    free(job->text); /* of a run before */
+    job->text = done->outcome.text;
+    engine_outcome_of(d->engine, now_us, job->engine_job, &outcome);
+}
+
+void drive_take_outcome(drive *d, int64_t now_us, pool_outcome *done)
+{
+    pgq_job *job = done->job;
+
+    if (done->outcome.kind != OUTCOME_STARTED && done->outcome.kind != OUTCOME_LATER)
+        ledger_end(d->config.ledger, job->place, job->id);
+    if (job->abandoned) {
+        take_abandoned(d, now_us, done);
+        return;
+    }
+    switch (done->outcome.kind) {
+    case OUTCOME_STARTED:
+        engine_started(d->engine, now_us, job->engine_job);
+        break;
+    case OUTCOME_LATER:
+        job->parked = true;
+        engine_parked(d->engine, now_us, job->engine_job);
+        break;
+    case OUTCOME_AGAIN:
+        free(job->text);
+        job->text = done->outcome.text;
+        job->parked = false;
+        engine_resting(d->engine, now_us, job->engine_job, done->outcome.delay_ms * 1000);
+        break;
+    case OUTCOME_UNSTARTED:
+        engine_revoked(d->engine, now_us, job->engine_job);
+        break;
+    default:
+        take_end(d, now_us, done);
+        break;
+    }
+}
