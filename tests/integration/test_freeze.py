@@ -30,7 +30,10 @@ def taken_over(database, journal, ids, zombie):
         runs = {run.job_id for run in journal.runs() if run.pid != zombie.pid}
         return set(ids) <= runs
 
-    wait_until(all_taken, 5 * (HEARTBEAT + 1), "the heir runs the frozen worker's jobs")
+    left = ("SELECT id, status, queue_manager_id, now() - heartbeat, now() - updated FROM pgqueuer"
+            " ORDER BY id")
+    wait_until(all_taken, 5 * (HEARTBEAT + 1),
+               lambda: f"the heir runs the frozen worker's jobs: {database.rows(left)}")
     return rows(database, ids)
 
 
@@ -116,18 +119,19 @@ def test_jobs_that_waited_in_the_frozen_worker_are_not_started_by_it(
     ids = produce(queue_db, [NewJob("job", str(RUN_MS).encode())] + [NewJob("job", b"0")] * 10)
     zombie = spawn_worker(queue_db, *OPTIONS, "--threads", "1", "--lanes", "1", args=["job=sleep"])
     journal.wait_runs(len(quick) + 1)
+    wait_until(lambda: queue_db.log_counts().get("successful") == len(quick), 5, "they are settled")
     end_ns = freeze(zombie, journal, ids)
     claimed = [job_id for (job_id,) in queue_db.rows("SELECT id FROM pgqueuer WHERE status = 'picked'")]
     assert ids[0] in claimed and len(claimed) >= 3, "nothing waited in the pool"
     heir = spawn_worker(queue_db, *OPTIONS, "--threads", "12", args=["job=gate"])
     before = taken_over(queue_db, journal, ids, zombie)
     go_on(zombie, end_ns)
-    wait_until(lambda: len(zombie.events("claim.lost")) >= len(claimed), 10, "the zombie notices")
+    zombie.wait_log(rf"claim\.lost .*job={ids[0]}\b", 10)
+    zombie.stop_cleanly()  # whatever it had claimed it has given up by now
     assert rows(queue_db, ids) == before
     assert {run.job_id for run in journal.runs() if run.pid == zombie.pid} == {*quick, ids[0]}
     open_gate(journal)
     wait_until(lambda: queue_db.job_count() == 0, 20, "the heir ends the jobs")
-    zombie.stop_cleanly()
     heir.stop_cleanly()
     assert queue_db.log_counts()["successful"] == len(quick) + len(ids)
 
