@@ -228,7 +228,8 @@ def test_ctrl_c_is_one_signal_for_each_process(queue_db, produce, supervise, jou
     os.killpg(parent.pid, signal.SIGINT)
     wait_until(lambda: len(parent.events("worker.stopping")) == 2, 10, "both stop")
     open_gate(journal)
-    assert parent.wait(20) == DONE, f"a second signal would have hurried it:\n{parent.log()}"
+    assert parent.wait(20) == DONE, parent.log()
+    assert len(parent.events("signal.received")) == 3, "one for each, the parent included"
 
 
 def test_the_second_signal_hurries_and_the_third_kills(queue_db, produce, supervise, journal):
@@ -478,6 +479,21 @@ def test_a_stop_gives_suspects_back_that_have_not_run(queue_db, produce, supervi
     assert queue_db.job_count("queue_manager_id IS NOT NULL OR slot IS NOT NULL") == 0
     assert queue_db.job_count("status = 'queued'") >= 2
     invariants.check_kept(queue_db, ids)
+
+
+def test_a_suspect_that_the_third_signal_kills_is_not_held(queue_db, produce, supervise, journal):
+    parent = supervise(queue_db, "--restart-on-failure", "--crash-limit", "1")
+    [job_id] = produce(queue_db, [NewJob("job", b"gate")])
+    journal.wait_runs(1)
+    os.kill(children(parent)[0], signal.SIGSEGV)
+    journal.wait_runs(2)
+    for pid in children(parent):  # so that only SIGKILL can end them
+        os.kill(pid, signal.SIGSTOP)
+    for count in range(1, 4):
+        parent.send(signal.SIGTERM)
+        wait_until(lambda: len(re.findall(r"signal\.received", parent.log())) == count, 10, "heard")
+    assert parent.wait(10) == 128 + signal.SIGTERM, parent.log()
+    assert "failed" not in queue_db.log_of(job_id) and not parent.events("job.died_alone")
 
 
 def test_suspects_survive_a_database_that_is_away(own_queue_db, own_cluster, produce, supervise, journal):
