@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import invariants, program
+from lib import invariants
 from lib.jobs import NewJob
 from lib.refusal import DONE, FAILED, LISTENER, NOT_FOUND, TIMED_OUT, USAGE, assert_refused
 from lib.waiting import wait_until
@@ -227,7 +228,8 @@ def test_ctrl_c_is_one_signal_for_each_process(queue_db, produce, supervise, jou
     os.killpg(parent.pid, signal.SIGINT)
     wait_until(lambda: len(parent.events("worker.stopping")) == 2, 10, "both stop")
     open_gate(journal)
-    assert parent.wait(20) == DONE, f"a second signal would have hurried it:\n{parent.log()}"
+    assert parent.wait(20) == DONE, parent.log()
+    assert len(parent.events("signal.received")) == 3, "one for each, the parent included"
 
 
 def test_the_second_signal_hurries_and_the_third_kills(queue_db, produce, supervise, journal):
@@ -273,6 +275,24 @@ def test_sighup_reaches_the_children(queue_db, supervise, tmp_path):
     wait_until(lambda: len(re.findall(r"settings\.reloaded log_level=DEBUG", parent.log())) == 3, 10,
                lambda: f"parent and children have read it:\n{parent.log()}")
     parent.stop_cleanly()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_that_comes_while_a_child_starts_does_not_end_it(queue_db, supervise, number):
+    parent = supervise(queue_db, processes=2, listening=False)
+    wait_until(lambda: len(parent.events("worker.process_started")) == 2, 10, "they are started")
+    for _ in range(5):
+        parent.send(number)
+    wait_until(lambda: len(parent.events("worker.listening")) == 2, 15,
+               lambda: f"both listen:\n{parent.log()}")
+    assert not parent.events("worker.exited")
+    parent.stop_cleanly()
+
+
+def test_a_stop_that_comes_while_a_child_starts_is_a_clean_one(queue_db, supervise):
+    parent = supervise(queue_db, processes=2, listening=False)
+    wait_until(lambda: len(parent.events("worker.process_started")) == 2, 10, "they are started")
+    assert parent.stop() == DONE, parent.log()
 
 
 def test_no_worker_outlives_its_parent(queue_db, supervise):
@@ -461,6 +481,21 @@ def test_a_stop_gives_suspects_back_that_have_not_run(queue_db, produce, supervi
     invariants.check_kept(queue_db, ids)
 
 
+def test_a_suspect_that_the_third_signal_kills_is_not_held(queue_db, produce, supervise, journal):
+    parent = supervise(queue_db, "--restart-on-failure", "--crash-limit", "1")
+    [job_id] = produce(queue_db, [NewJob("job", b"gate")])
+    journal.wait_runs(1)
+    os.kill(children(parent)[0], signal.SIGSEGV)
+    journal.wait_runs(2)
+    for pid in children(parent):  # so that only SIGKILL can end them
+        os.kill(pid, signal.SIGSTOP)
+    for count in range(1, 4):
+        parent.send(signal.SIGTERM)
+        wait_until(lambda: len(re.findall(r"signal\.received", parent.log())) == count, 10, "heard")
+    assert parent.wait(10) == 128 + signal.SIGTERM, parent.log()
+    assert "failed" not in queue_db.log_of(job_id) and not parent.events("job.died_alone")
+
+
 def test_suspects_survive_a_database_that_is_away(own_queue_db, own_cluster, produce, supervise, journal):
     parent = supervise(own_queue_db, "--restart-on-failure")
     [killer] = produce(own_queue_db, [NewJob("job", b"gate")])
@@ -472,6 +507,28 @@ def test_suspects_survive_a_database_that_is_away(own_queue_db, own_cluster, pro
     own_cluster.start()
     wait_until(lambda: own_queue_db.log_of(killer)[-1] == "successful", 40, "it ran again")
     assert parent.events("job.suspect"), "it was taken over"
+    parent.stop_cleanly()
+
+
+def test_a_solo_process_that_cannot_begin_says_nothing_of_its_job(
+    queue_db, produce, spawn_worker, handlers, journal, tmp_path
+):
+    library = shutil.copy(handlers["crash"], tmp_path / "moving.so")
+    parent = spawn_worker(queue_db, "--restart-on-failure", "--restart-delay", "0", "--crash-limit", "1",
+                          factory=f"{library}:factory", args=[journal, "job"])
+    [job_id] = produce(queue_db, [NewJob("job", b"gate")])
+    journal.wait_runs(1)
+    os.rename(library, tmp_path / "away.so")
+    os.kill(children(parent)[0], signal.SIGSEGV)
+    parent.wait_log(r"job\.suspect")
+    # the regular one and the solo one, at least twice
+    wait_until(lambda: len(re.findall(r"worker\.exited .*status=6", parent.log())) >= 4, 20,
+               lambda: f"they try:\n{parent.log()}")
+    assert queue_db.job(job_id)["status"] == "picked" and not parent.events("job.died_alone")
+    open_gate(journal)
+    os.rename(tmp_path / "away.so", library)
+    wait_until(lambda: queue_db.log_of(job_id)[-1] == "successful", 60,
+               lambda: f"it is settled:\n{parent.log()}")
     parent.stop_cleanly()
 
 
