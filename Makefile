@@ -17,6 +17,11 @@ test: ## all tests; the last line counts them
 	@tools/build $(BUILD)
 	@tools/run-tests --build $(BUILD)
 
+soak: ## the long forms of the fleet's tests: 20 000 jobs, an outage of 30 s
+	@tools/bootstrap --for test
+	@tools/build $(BUILD)
+	@PGQUEUER_SOAK=1 tools/run-tests --build $(BUILD) --only python -- tests/interop/test_fleet.py tests/integration/test_outage.py
+
 check: ## before every commit: format, lint, layers, exports, headers, repository, C tests
 	@tools/bootstrap --for check
 	@tools/check --build $(BUILD) build format layers exports headers repo lint unit

@@ -3,8 +3,8 @@
  *     cc -shared -fPIC -o retry.so examples/retry.c $(pkg-config --cflags pgqueuer)
  *     pgqueuer queue charge '4200' && pgqueuer run ./retry.so:factory --mode drain
  *
- * A charge that fails goes back to the queue, with growing delays, and any worker of the fleet runs it
- * again, five times at most; then it is held for a person. Whatever the size of the fleet, three
+ * A charge that fails goes back to the queue, with growing delays, and any worker of the fleet runs
+ * it again, five times at most; then it is held for a person. Whatever the size of the fleet, three
  * charges run at once, and reports one after the other. */
 #include <pgqueuer/pgqueuer.h>
 

@@ -142,7 +142,7 @@ struct body {
     body_state state;
     int runs;                             /* beginnings, of this claim */
     bool told;                            /* to end early */
-    bool told_stop; /* because its worker ends */
+    bool told_stop;                       /* because its worker ends */
     bool told_lost;                       /* a beat said so while nothing of it was under way */
     bool flying;                          /* in a settle or release that is not answered */
     bool uncertain;                       /* such a one was lost */
