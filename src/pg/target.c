@@ -150,12 +150,13 @@ static pgq_code split_hosts(target *t, const taken_options *taken, pgq_error *er
     return nomem ? error_nomem(err) : PGQ_OK;
 }
 
-/* A machine that vanishes sends no goodbye; without these a session waits for hours. */
+/* A machine that vanishes sends no goodbye; without these a session waits for hours. They are
+ * shorter than the heartbeat timeout, so that a worker has another connection in time to beat. */
 static pgq_code add_our_options(target *t, const pgq_connect_options *options)
 {
     static const char *const defaults[][2] = {
-        {"keepalives_idle", "30"},     {"keepalives_interval", "10"}, {"keepalives_count", "3"},
-        {"tcp_user_timeout", "60000"}, {"client_encoding", "UTF8"},
+        {"keepalives_idle", "10"},     {"keepalives_interval", "5"}, {"keepalives_count", "2"},
+        {"tcp_user_timeout", "20000"}, {"client_encoding", "UTF8"},
     };
     pgq_code code = PGQ_OK;
 

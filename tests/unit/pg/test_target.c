@@ -271,8 +271,8 @@ static void the_dsns_own_keepalives_stay(void **state)
     (void)state;
     expect_ok(parse("keepalives_idle=5 client_encoding=LATIN1", &t, &err), &err);
     assert_string_equal(option(&t, "keepalives_idle"), "5");
-    assert_string_equal(option(&t, "keepalives_interval"), "10");
-    assert_string_equal(option(&t, "tcp_user_timeout"), "60000");
+    assert_string_equal(option(&t, "keepalives_interval"), "5");
+    assert_string_equal(option(&t, "tcp_user_timeout"), "20000");
     assert_string_equal(option(&t, "client_encoding"), "UTF8"); /* ours is not a matter of taste */
     target_release(&t);
 }
