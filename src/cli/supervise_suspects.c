@@ -218,14 +218,16 @@ static void hold_first(supervisor *s, int64_t now_us)
 void suspects_ended(supervisor *s, int wait_status, int64_t now_us)
 {
     suspects *u = &s->suspects;
+    pgq_ledger_view view;
     suspect *first;
 
     u->solo.pid = 0;
     if (u->count == 0)
         return;
     first = &u->list[0];
-    if (child_crashed(s, &u->solo, wait_status) &&
-        pgq_ledger_running(u->solo.ledger, NULL, 0) > 0) {
+    pgq_ledger_look(u->solo.ledger, &view);
+    /* also when the handler had returned: what it has done to the process may show late */
+    if (child_crashed(s, &u->solo, wait_status) && view.worker_id[0] != '\0') {
         first->deaths++;
         first->wait_status = wait_status;
         u->solo_failures = 0;
