@@ -35,6 +35,13 @@ static void write_event(run_log *l, pgq_log_level level, const char *event,
     (void)pthread_mutex_unlock(&l->lock);
 }
 
+pgq_log_level run_log_worker_level(const run_log *l)
+{
+    int level = atomic_load(&l->level);
+
+    return (pgq_log_level)(l->watch != NULL && level > PGQ_LOG_INFO ? (int)PGQ_LOG_INFO : level);
+}
+
 void run_log_sink(void *log, pgq_log_level level, const char *event, const pgq_log_field *fields,
                   size_t count)
 {
@@ -42,7 +49,8 @@ void run_log_sink(void *log, pgq_log_level level, const char *event, const pgq_l
 
     if (l->watch != NULL)
         l->watch(event);
-    write_event(l, level, event, fields, count);
+    if ((int)level >= atomic_load(&l->level) || base_streq(event, "worker.state"))
+        write_event(l, level, event, fields, count);
 }
 
 void run_log_event(run_log *l, pgq_log_level level, const char *event, const pgq_log_field *fields,

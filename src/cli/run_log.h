@@ -20,7 +20,12 @@ typedef struct run_log {
 void run_log_open(run_log *l, const cli *c);
 void run_log_close(run_log *l);
 
-/* A pgq_log_sink, with the run_log as `user`: writes whatever it is given. */
+/* The level that a worker with this log is to have: where somebody watches the events, the log may
+ * not hide them, whatever it writes itself. */
+pgq_log_level run_log_worker_level(const run_log *l);
+
+/* A pgq_log_sink, with the run_log as `user`: writes what its level lets through, and a state that
+ * was asked for in any case. */
 void run_log_sink(void *log, pgq_log_level level, const char *event, const pgq_log_field *fields,
                   size_t count);
 

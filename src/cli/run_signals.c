@@ -68,8 +68,10 @@ static void log_signals(void)
 
         for (int n = 0; n < count; n++)
             run_log_event(logger, PGQ_LOG_INFO, "signal.received", fields, BASE_COUNT(fields));
-        if (count > 0 && rows[i].number == SIGHUP)
-            pgq_worker_set_log_level(signal_worker, run_log_reload(logger));
+        if (count > 0 && rows[i].number == SIGHUP) {
+            (void)run_log_reload(logger);
+            pgq_worker_set_log_level(signal_worker, run_log_worker_level(logger));
+        }
     }
 }
 

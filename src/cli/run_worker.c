@@ -59,7 +59,7 @@ static pgq_run_options run_options(const cli *c, run_log *l)
     options.health_check_interval_ms = cli_number(c, OPT_HEALTH_CHECK_INTERVAL);
     options.health_check_timeout_ms = cli_number(c, OPT_HEALTH_CHECK_TIMEOUT);
     options.log_aggregation_interval_ms = cli_number(c, OPT_LOG_AGGREGATION_INTERVAL);
-    options.log_level = (pgq_log_level)atomic_load(&l->level);
+    options.log_level = run_log_worker_level(l);
     options.log_sink = run_log_sink;
     options.log_user = l;
     return options;

@@ -74,6 +74,7 @@ static pgq_code open_supervisor(supervisor *s, pgq_error *err)
         (void)sigaddset(&mask, watched_signals[i]);
     (void)sigprocmask(SIG_BLOCK, &mask, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGCHLD, SIG_DFL); /* whoever started us may have ignored it */
     s->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
     s->argv = own_arguments();
     if (s->signal_fd < 0 || s->argv == NULL)

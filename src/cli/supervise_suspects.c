@@ -155,6 +155,11 @@ static bool take_over(supervisor *s, int64_t now_us)
             say(s, PGQ_LOG_WARNING, "job.suspect", t->ids[i], NULL);
     }
     free(taken);
+    if (code == PGQ_E_INVALID) { /* the crash has spoiled the ledger: the heartbeats have to do */
+        say(s, PGQ_LOG_ERROR, "suspects.unknown", 0, err.message);
+        drop_first_take(u);
+        return true;
+    }
     if (!worked(s, now_us, code, &err))
         return false;
     if (u->beat_at_us == CLOCK_NEVER)

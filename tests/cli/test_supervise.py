@@ -333,8 +333,10 @@ def notifications(tmp_path):
     return Notifications(tmp_path / "notify")
 
 
-def test_systemd_is_told_by_a_worker_alone(queue_db, spawn_worker, notifications):
-    worker = spawn_worker(queue_db, args=["ok"], env={"NOTIFY_SOCKET": notifications.path})
+@pytest.mark.parametrize("level", ["debug", "critical"])
+def test_systemd_is_told_by_a_worker_alone(queue_db, spawn_worker, notifications, level):
+    worker = spawn_worker(queue_db, "--log-level", level, args=["ok"], wait=False,
+                          env={"NOTIFY_SOCKET": notifications.path})
     notifications.wait("READY=1")
     assert notifications.count("STOPPING=1") == 0
     worker.stop_cleanly()
