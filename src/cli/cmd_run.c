@@ -4,28 +4,43 @@
 #include "cli/run.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+/* The next of the words between colons. */
+static bool take_number(char **rest, int64_t max, int64_t *ret_number)
+{
+    const char *word = strsep(rest, ":");
+
+    return word != NULL && setting_parse_int(word, 0, max, ret_number);
+}
+
 /* Whether a parent has started this process, and what it wants. What the handlers start is no child
  * of that parent, so the variable goes. */
 static bool read_child(run_child *child)
 {
     const char *text = getenv(RUN_CHILD_VARIABLE);
-    int parent = 0, count;
+    char words[128], *rest = words;
+    int64_t parent = 0, fd = -1;
+    bool good;
 
     *child = (run_child){.ledger_fd = -1};
     if (text == NULL)
         return false;
-    count = sscanf(text, "%d:%d:%36[0-9a-f-]:%" SCNd64, &parent, &child->ledger_fd,
-                   child->worker_id, &child->only_job);
-    child->parent = (pid_t)parent;
+    (void)snprintf(words, sizeof(words), "%s", text);
     (void)unsetenv(RUN_CHILD_VARIABLE);
-    return count >= 2;
+    good = take_number(&rest, INT32_MAX, &parent) && take_number(&rest, INT32_MAX, &fd);
+    child->parent = (pid_t)parent;
+    child->ledger_fd = (int)fd;
+    text = strsep(&rest, ":");
+    if (text != NULL)
+        (void)snprintf(child->worker_id, sizeof(child->worker_id), "%s", text);
+    if (rest != NULL)
+        good = good && take_number(&rest, INT64_MAX, &child->only_job);
+    return good;
 }
 
 /* A worker whose parent is gone is nobody's to restart or to stop. */

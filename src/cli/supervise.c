@@ -15,6 +15,7 @@
 
 enum {
     SHORT_LIFE_US = 10 * 1000 * 1000,
+    DELAY_MIN_US = 100 * 1000, /* of a delay that is doubled */
     DELAY_MAX_US = 60 * 1000 * 1000,
     STALE_PULSE_US = 5 * 1000 * 1000, /* a loop that has not turned for so long hangs */
     STARTING_US = 60 * 1000 * 1000,   /* and so does a factory that takes longer */
@@ -185,7 +186,7 @@ static void plan_restart(supervisor *s, child *ch, int64_t now_us)
     if (ch->delay_us == 0 || lived_us >= SHORT_LIFE_US)
         ch->delay_us = first_us;
     else
-        ch->delay_us = base_min_i64(base_max_i64(2 * ch->delay_us, 100 * 1000),
+        ch->delay_us = base_min_i64(base_max_i64(2 * ch->delay_us, DELAY_MIN_US),
                                     base_max_i64(DELAY_MAX_US, first_us));
     ch->restart_at_us = now_us + ch->delay_us;
     s->restarts++;

@@ -13,8 +13,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-extern char **environ;
-
 bool child_open(child *ch, pgq_error *err)
 {
     *ch = (child){.ledger_fd = memfd_create("pgqueuer-ledger", MFD_CLOEXEC),

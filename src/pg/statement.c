@@ -133,7 +133,7 @@ static const char *name_by_text(arena *a, const char *name, const char *text)
     uint64_t hash = 14695981039346656037u;
     char full[PREPARED_BYTES];
 
-    for (const char *at = text; *at != '\0'; at++)
+    for (const char *at = text; at != NULL && *at != '\0'; at++)
         hash = (hash ^ (unsigned char)*at) * 1099511628211u;
     (void)snprintf(full, sizeof(full), "%s_%016" PRIx64, name, hash);
     return arena_strdup(a, full);

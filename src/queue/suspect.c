@@ -19,7 +19,7 @@ static pgq_code call(pgq_client *client, statement_id what, const params *p, siz
                      bool *ret_marks, pgq_error *err)
 {
     pg_result r = PG_RESULT_INIT;
-    int64_t deadline_us;
+    int64_t deadline_us = 0;
     pgq_code code = p->data.broken ? error_nomem(err) : client_begin(client, &deadline_us, err);
 
     if (code == PGQ_OK)
