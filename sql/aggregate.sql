@@ -1,5 +1,5 @@
--- aggregate: folds log rows that are not aggregated yet into the statistics, at most ten chunks of
--- 10 000. One worker at a time: whoever does not get the advisory lock, which Python's workers take
+-- aggregate: folds log rows that are not aggregated yet into the statistics, in chunks of 10 000, for
+-- a second at most. One worker at a time: whoever does not get the advisory lock, which Python's workers take
 -- too, does nothing. The table lock keeps out readers of Python's that aggregate without the advisory
 -- lock, and is taken before the chunk's snapshot: what they have counted is seen as counted. The count
 -- is that of the rows which were marked here.
@@ -14,7 +14,7 @@ BEGIN
     END IF;
     PERFORM set_config('lock_timeout', '2s', true);
     LOCK TABLE :statistics IN SHARE ROW EXCLUSIVE MODE;
-    FOR chunk IN 1..10 LOOP
+    LOOP
         WITH picked_out AS MATERIALIZED (
             SELECT l.id
             FROM :log AS l
@@ -36,7 +36,7 @@ BEGIN
         ON CONFLICT (priority, date_trunc('sec'::text, timezone('UTC'::text, created)), status,
                      entrypoint)
         DO UPDATE SET count = s.count + excluded.count;
-        EXIT WHEN NOT FOUND;
+        EXIT WHEN NOT FOUND OR clock_timestamp() > now() + interval '1 second';
     END LOOP;
 END
 $aggregate$

@@ -3,7 +3,8 @@
 -- $1 int8[]         ids, each once
 -- $2 timestamptz[]  `updated` of the claims
 -- $3 uuid           this worker
--- > ord int8    the places in the arrays of the jobs whose claim is lost
+-- > ord int8        the places in the arrays of the jobs whose claim is lost, or whose row was locked
+-- > locked bool     it was locked: whoever has it may be taking the job over
 -- locks: the rows whose claim stands, SKIP LOCKED; no other, or an adopting claim would miss it
 -- index: the primary key
 -- log: none
@@ -23,11 +24,12 @@ WITH input AS MATERIALIZED (
     SET heartbeat = now()
     WHERE q.id = ANY (ARRAY(SELECT id FROM free))
 )
-SELECT input.ord
+SELECT input.ord, held.id IS NOT NULL AS locked
 FROM input
 LEFT JOIN (SELECT id, updated
            FROM :queue
            WHERE id = ANY ($1) AND status = 'picked' AND queue_manager_id = $3) AS held
     ON held.id = input.id AND held.updated = input.token
-WHERE held.id IS NULL
+LEFT JOIN free ON free.id = held.id
+WHERE free.id IS NULL
 ORDER BY input.ord

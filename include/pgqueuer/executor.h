@@ -69,7 +69,8 @@ typedef pgq_outcome (*pgq_handler)(pgq_job *job, void *user);
 
 typedef struct pgq_executor pgq_executor;
 
-/* What an executor can do. `execute` is called by many threads at once, the others by one. */
+/* What an executor can do. `execute` and `finished` are called by many threads at
+ * once, the others by one. */
 typedef struct pgq_executor_operations {
     size_t struct_size;
 
@@ -77,7 +78,9 @@ typedef struct pgq_executor_operations {
      * the job goes on; then pgq_job_finish ends it. */
     pgq_outcome (*execute)(pgq_executor *self, pgq_job *job);
 
-    /* The job should end early. From the worker's thread: it must not block. May be NULL. */
+    /* The job should end early. From the worker's thread, or from the job's when that was told just
+     * as it began: perhaps before `execute` has begun, which should ask pgq_job_cancelled. It must
+     * not block. May be NULL. */
     void (*cancel)(pgq_executor *self, pgq_job *job);
 
     /* A job that went on after `execute` was finished with `outcome`, which is taken over: returns

@@ -104,6 +104,7 @@ static pgq_code serve(cli *c, pgq_factory factory, const run_child *child, pgq_w
 
 static pgq_code work(cli *c, pgq_factory factory, const run_child *child, pgq_error *err)
 {
+    pgq_worker_counts counts;
     pgq_connect_options connect;
     pgq_worker *worker = NULL;
     run_log l;
@@ -120,8 +121,10 @@ static pgq_code work(cli *c, pgq_factory factory, const run_child *child, pgq_er
         l.watch = notify_of;
     code = serve(c, factory, child, worker, &l, err);
     run_log_close(&l);
-    if (code == PGQ_E_TIMEOUT) /* handlers still run, and use the worker: leave them everything */
-        _exit(cli_report(err));
+    pgq_worker_get_counts(worker, &counts);
+    /* handlers may still run, and use the worker and the program: leave them everything */
+    if (code == PGQ_E_TIMEOUT || counts.timed_out > 0)
+        _exit(code == PGQ_OK ? EXIT_DONE : cli_report(err));
     (void)pgq_worker_free(worker);
     return code;
 }

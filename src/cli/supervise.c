@@ -157,8 +157,7 @@ bool child_crashed(const supervisor *s, const child *ch, int wait_status)
     if (WIFSIGNALED(wait_status))
         return true;
     /* a worker that ends by itself lets its handlers end first, or says that it could not */
-    return WEXITSTATUS(wait_status) != EXIT_DONE && !s->stopping &&
-           WEXITSTATUS(wait_status) != pgq_code_exit_status(PGQ_E_TIMEOUT) &&
+    return !s->stopping && WEXITSTATUS(wait_status) != pgq_code_exit_status(PGQ_E_TIMEOUT) &&
            pgq_ledger_running(ch->ledger, NULL, 0) > 0;
 }
 
@@ -221,8 +220,10 @@ static void child_ended(supervisor *s, child *ch, int wait_status, int64_t now_u
     ch->was_ready |= view.listening || view.worker_id[0] != '\0';
     say_exited(s, ch->pid, wait_status);
     ch->pid = 0;
-    if (status != EXIT_DONE && child_crashed(s, ch, wait_status))
+    if (child_crashed(s, ch, wait_status)) {
+        status = status == EXIT_DONE ? EXIT_FAILED : status; /* a handler has ended the process */
         suspects_add(s, ch, now_us);
+    }
     if (status != EXIT_DONE && cli_flag(s->c, OPT_RESTART_ON_FAILURE) && !s->stopping &&
         !hopeless(ch)) {
         plan_restart(s, ch, now_us);

@@ -14,6 +14,7 @@
 
 enum {
     CALL_TIMEOUT_MS = 5000,
+    BEAT_US = 250 * 1000, /* an entrypoint may have a short retry timer, which is not known here */
     AGAIN_US = 1000 * 1000, /* after the database did not answer */
     SOLO_DOUBLINGS = 6      /* of AGAIN_US, while solo children cannot begin */
 };
@@ -61,24 +62,24 @@ void suspects_close(supervisor *s)
 }
 
 /* The client; NULL: the database is away, and is tried again later. */
-static pgq_client *client_of(supervisor *s, int64_t now_us)
+static pgq_client *client_of(supervisor *s)
 {
     suspects *u = &s->suspects;
     pgq_error err = PGQ_ERROR_INIT;
 
     if (u->client != NULL || pgq_client_open(&u->connect, &u->client, &err) == PGQ_OK)
         return u->client;
-    u->again_us = now_us + AGAIN_US;
+    u->again_us = clock_monotonic_us() + AGAIN_US; /* the call may have taken long */
     say(s, PGQ_LOG_WARNING, "suspects.database_away", 0, err.message);
     return NULL;
 }
 
 /* False: the call failed, and what it is for is tried again later. */
-static bool worked(supervisor *s, int64_t now_us, pgq_code code, const pgq_error *err)
+static bool worked(supervisor *s, pgq_code code, const pgq_error *err)
 {
     if (code == PGQ_OK)
         return true;
-    s->suspects.again_us = now_us + AGAIN_US;
+    s->suspects.again_us = clock_monotonic_us() + AGAIN_US;
     say(s, PGQ_LOG_WARNING, "suspects.database_away", 0, err->message);
     return false;
 }
@@ -111,6 +112,10 @@ bool suspects_to_take(const supervisor *s)
 
 static bool append(suspects *u, int64_t id)
 {
+    for (size_t i = 0; i < u->count; i++) {
+        if (u->list[i].id == id)
+            return false;
+    }
     if (u->count == u->capacity) {
         size_t capacity = u->capacity > 0 ? 2 * u->capacity : 16;
         suspect *grown = realloc(u->list, capacity * sizeof(*grown));
@@ -144,7 +149,7 @@ static bool take_over(supervisor *s, int64_t now_us)
         drop_first_take(u);
         return true;
     }
-    if (client_of(s, now_us) == NULL)
+    if (client_of(s) == NULL)
         return false;
     taken = calloc(t->count + 1, sizeof(*taken));
     if (taken == NULL)
@@ -160,10 +165,10 @@ static bool take_over(supervisor *s, int64_t now_us)
         drop_first_take(u);
         return true;
     }
-    if (!worked(s, now_us, code, &err))
+    if (!worked(s, code, &err))
         return false;
     if (u->beat_at_us == CLOCK_NEVER)
-        u->beat_at_us = now_us + u->heartbeat_us / 4;
+        u->beat_at_us = now_us + base_min_i64(u->heartbeat_us / 4, BEAT_US);
     drop_first_take(u);
     return true;
 }
@@ -200,7 +205,7 @@ static void describe(int wait_status, char *text, size_t size)
                        WEXITSTATUS(wait_status));
 }
 
-static void hold_first(supervisor *s, int64_t now_us)
+static void hold_first(supervisor *s)
 {
     suspects *u = &s->suspects;
     const suspect *first = &u->list[0];
@@ -209,8 +214,8 @@ static void hold_first(supervisor *s, int64_t now_us)
     bool held;
 
     describe(first->wait_status, text, sizeof(text));
-    if (client_of(s, now_us) == NULL ||
-        !worked(s, now_us,
+    if (client_of(s) == NULL ||
+        !worked(s,
                 pgq_suspect_hold(u->client, u->own_id, first->id, "WorkerCrashed", text,
                                  first->deaths, &held, &err),
                 &err))
@@ -251,20 +256,18 @@ static void beat(supervisor *s, int64_t now_us)
     suspects *u = &s->suspects;
     pgq_error err = PGQ_ERROR_INIT;
 
-    if (client_of(s, now_us) == NULL ||
-        !worked(s, now_us, pgq_suspects_beat(u->client, u->own_id, &err), &err))
+    if (client_of(s) == NULL || !worked(s, pgq_suspects_beat(u->client, u->own_id, &err), &err))
         return;
-    u->beat_at_us = now_us + u->heartbeat_us / 4;
+    u->beat_at_us = now_us + base_min_i64(u->heartbeat_us / 4, BEAT_US);
 }
 
 /* Whatever is still picked under our id. */
-static void sweep(supervisor *s, int64_t now_us)
+static void sweep(supervisor *s)
 {
     suspects *u = &s->suspects;
     pgq_error err = PGQ_ERROR_INIT;
 
-    if (client_of(s, now_us) != NULL &&
-        worked(s, now_us, pgq_suspects_release(u->client, u->own_id, &err), &err))
+    if (client_of(s) != NULL && worked(s, pgq_suspects_release(u->client, u->own_id, &err), &err))
         u->sweep = false;
 }
 
@@ -286,14 +289,14 @@ void suspects_work(supervisor *s, int64_t now_us)
     if (now_us < u->again_us)
         return;
     u->again_us = 0;
-    while (u->take_count > 0 && take_over(s, now_us))
-        continue;
+    if (u->take_count > 0) /* one in a turn: each may block for a while */
+        (void)take_over(s, now_us);
     if (u->again_us == 0 && now_us >= u->beat_at_us)
         beat(s, now_us);
     if (u->again_us == 0 && u->hold_first)
-        hold_first(s, now_us);
+        hold_first(s);
     if (u->again_us == 0 && u->sweep && u->count == 0)
-        sweep(s, now_us);
+        sweep(s);
     run_first(s, now_us);
 }
 
@@ -302,7 +305,7 @@ void suspects_release(supervisor *s)
     suspects *u = &s->suspects;
     pgq_error err = PGQ_ERROR_INIT;
 
-    if (suspects_idle(s) || client_of(s, clock_monotonic_us()) == NULL)
+    if (suspects_idle(s) || client_of(s) == NULL)
         return;
     if (pgq_suspects_release(u->client, u->own_id, &err) != PGQ_OK)
         say(s, PGQ_LOG_WARNING, "suspects.not_released", 0, err.message);

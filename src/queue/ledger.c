@@ -70,3 +70,9 @@ void ledger_end(pgq_ledger *ledger, size_t slot, int64_t id)
     if (ledger != NULL && slot < LEDGER_SLOTS)
         (void)atomic_compare_exchange_strong(&ledger->jobs[slot], &id, 0);
 }
+
+void ledger_clear(pgq_ledger *ledger)
+{
+    for (size_t i = 0; ledger != NULL && i < LEDGER_SLOTS; i++)
+        atomic_store(&ledger->jobs[i], 0);
+}

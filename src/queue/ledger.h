@@ -29,5 +29,7 @@ void ledger_alive(pgq_ledger *ledger, int64_t now_us);
 void ledger_begin(pgq_ledger *ledger, size_t slot, int64_t id);
 /* Nothing when the slot has another job by now: a handler that was given up may end much later. */
 void ledger_end(pgq_ledger *ledger, size_t slot, int64_t id);
+/* The worker has ended as it should: whatever its handlers still do, nobody is a suspect. */
+void ledger_clear(pgq_ledger *ledger);
 
 #endif

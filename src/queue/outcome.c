@@ -71,6 +71,17 @@ pgq_outcome pgq_later(void)
     return (pgq_outcome){.kind = OUTCOME_LATER};
 }
 
+size_t outcome_text_bytes(const outcome_text *text)
+{
+    size_t bytes = 0;
+
+    if (text != NULL && text->type != NULL)
+        bytes += strlen(text->type);
+    if (text != NULL && text->message != NULL)
+        bytes += strlen(text->message);
+    return bytes;
+}
+
 const char *outcome_reason(const pgq_outcome *outcome)
 {
     const outcome_text *text = outcome->text;

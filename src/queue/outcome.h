@@ -24,6 +24,9 @@ typedef struct outcome_text {
     const char *message; /* NULL: none given; cut at PGQ_OUTCOME_TEXT_BYTES_MAX */
 } outcome_text;
 
+/* The bytes of the texts of an outcome; NULL: 0. */
+size_t outcome_text_bytes(const outcome_text *text);
+
 /* What the failure says: its message, or its type, or "". Valid as long as the outcome. */
 const char *outcome_reason(const pgq_outcome *outcome);
 

@@ -125,7 +125,8 @@ typedef struct sentence_reply {
     const uint32_t *places; /* settle: items that were written. beat: tokens that are lost. adopt:
                                ghosts that still live */
     size_t place_count;
-    bool due, queued;                   /* probe */
+    bool incomplete;  /* beat: rows were passed over, since somebody had locked them */
+    bool due, queued; /* probe */
     int64_t next_due_us, next_stale_us; /* probe: from now; CLOCK_NEVER: none */
     int64_t deferred;                   /* probe, when asked for: jobs that are not due yet */
     const survey_row *survey;

@@ -413,6 +413,21 @@ static void read_places(speaker *s, const sentence *what, pg_reply *heard, sente
     reply->place_count = count < s->capacity ? count : s->capacity;
 }
 
+/* The lost claims; a row that was passed over says nothing of its claim. */
+static void read_beat(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply)
+{
+    pg_result *r = &heard->result;
+
+    (void)what;
+    for (size_t i = 0; i < result_rows(r) && reply->place_count < s->capacity; i++) {
+        if (result_bool(r, i, 1))
+            reply->incomplete = true;
+        else
+            s->places[reply->place_count++] = (uint32_t)(result_int8(r, i, 0) - 1);
+    }
+    reply->places = s->places;
+}
+
 static int64_t read_interval(pg_result *r, int column)
 {
     return result_is_null(r, 0, column) ? CLOCK_NEVER : base_max_i64(0, result_int8(r, 0, column));
@@ -455,7 +470,7 @@ static const struct speech {
     [SENTENCE_LISTEN] = {STATEMENT_LISTEN, add_nothing, read_nothing},
     [SENTENCE_CLAIM] = {STATEMENT_CLAIM_ROW, add_claim, read_claim},
     [SENTENCE_SETTLE] = {STATEMENT_SETTLE_ROW, add_settle, read_places},
-    [SENTENCE_BEAT] = {STATEMENT_BEAT_ROW, add_beat, read_places},
+    [SENTENCE_BEAT] = {STATEMENT_BEAT_ROW, add_beat, read_beat},
     [SENTENCE_RELEASE] = {STATEMENT_RELEASE_ROW, add_release, read_nothing},
     [SENTENCE_PROBE] = {STATEMENT_PROBE, add_probe, read_probe},
     [SENTENCE_ADOPT] = {STATEMENT_ADOPT_ROW, add_adopt, read_adopt},

@@ -120,7 +120,7 @@ static void hear(drive_lane *lane)
     assert(lane->flight != NULL && lane->heard < lane->flight->count);
     said = &lane->flight->sentences[lane->heard];
     speaker_hear(&d->speaker, said, &lane->reply, &reply);
-    if (said->kind == SENTENCE_BEAT && !reply.refused)
+    if (said->kind == SENTENCE_BEAT && !reply.refused && !reply.incomplete)
         atomic_store(&d->beaten_us, lane->flown_us);
     for (size_t i = 0; i < reply.row_count; i++)
         set_claim_times(reply.rows[i].body, lane->flown_us, clock_monotonic_us());
@@ -303,8 +303,10 @@ static void act(drive *d, const engine_action *action)
         break;
     case ACTION_ABANDON:
         job->abandoned = true;
+        d->abandoned++;
         break;
     case ACTION_FORGET:
+        ledger_end(d->config.ledger, job->place, job->id);
         job_free(job);
         break;
     case ACTION_NOTE:
@@ -516,6 +518,7 @@ pgq_code drive_run(drive *d, pgq_error *err)
     carry_out(d);
     while (!d->finished)
         (void)uv_run(&d->loop, UV_RUN_DEFAULT);
+    ledger_clear(d->config.ledger);
     if (d->error.code != PGQ_OK && err != NULL)
         *err = d->error;
     return d->error.code;
@@ -530,8 +533,7 @@ static void close_handle(uv_handle_t *handle, void *unused)
 
 bool drive_handlers_run(const drive *d)
 {
-    return d->engine != NULL && d->finished &&
-           (engine_running(d->engine) > 0 || engine_stragglers(d->engine) > 0);
+    return d->engine != NULL && d->finished && (engine_running(d->engine) > 0 || d->abandoned > 0);
 }
 
 drive *drive_close(drive *d)

@@ -51,6 +51,7 @@ struct drive {
     size_t start_count;
     pool_outcome *outcomes; /* scratch */
     size_t capacity;
+    size_t abandoned; /* jobs that the engine has given up and that have not ended */
     bool finished;
     pgq_error error;
 };

@@ -31,17 +31,14 @@ static bool proven(const drive *d, const pgq_job *job)
 pgq_outcome drive_run_job(void *user, pgq_job *job)
 {
     drive *d = user;
-    pgq_outcome outcome;
 
     if (!proven(d, job))
         return (pgq_outcome){.kind = OUTCOME_UNSTARTED};
     if (job->defect != NULL)
         return pgq_fail("InvalidHeaders", job->defect);
+    /* until it is settled: what a handler has done to the process may show when it has returned */
     ledger_begin(d->config.ledger, job->place, job->id);
-    outcome = job->executor->operations->execute(job->executor, job);
-    if (outcome.kind != OUTCOME_LATER) /* else take_outcome sees its end */
-        ledger_end(d->config.ledger, job->place, job->id);
-    return outcome;
+    return job->executor->operations->execute(job->executor, job);
 }
 
 static pgq_status status_of(const drive *d, const pgq_job *job, uint32_t kind)
@@ -75,6 +72,8 @@ static void take_abandoned(drive *d, int64_t now_us, pool_outcome *done)
     if (done->outcome.kind == OUTCOME_LATER)
         return;
     pgq_outcome_discard(&done->outcome);
+    d->abandoned--;
+    ledger_end(d->config.ledger, job->place, job->id);
     job_free(job);
 }
 
@@ -85,6 +84,7 @@ static void take_end(drive *d, int64_t now_us, const pool_outcome *done)
         .status = status_of(d, job, done->outcome.kind),
         .delay_ms = done->outcome.delay_ms,
         .text = done->outcome.text,
+        .text_bytes = outcome_text_bytes(done->outcome.text),
         .run_us = done->run_us,
     };
 
@@ -97,8 +97,6 @@ void drive_take_outcome(drive *d, int64_t now_us, pool_outcome *done)
 {
     pgq_job *job = done->job;
 
-    if (done->outcome.kind != OUTCOME_STARTED && done->outcome.kind != OUTCOME_LATER)
-        ledger_end(d->config.ledger, job->place, job->id);
     if (job->abandoned) {
         take_abandoned(d, now_us, done);
         return;

@@ -62,6 +62,7 @@ typedef struct engine_outcome {
     pgq_status status; /* SUCCESSFUL, EXCEPTION, FAILED (hold), CANCELED, QUEUED (retry) */
     int64_t delay_ms;  /* of a retry */
     const void *text;  /* outcome_text; the driver's, until the job is forgotten */
+    size_t text_bytes; /* of its texts */
     int64_t run_us;    /* how long the handler took */
 } engine_outcome;
 

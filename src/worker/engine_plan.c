@@ -5,6 +5,8 @@
 #include <assert.h>
 
 enum {
+    SETTLE_TEXT_BYTES =
+        2 * 1024 * 1024,               /* of one settle; JSON may make six times as much of them */
     SETTLE_LINGER_US = 2 * 1000,       /* outcomes travel together if more are about to come */
     SURVEY_INTERVAL_US = 30 * 1000000, /* how often others' limits are looked at */
     AGGREGATE_AGAIN_US = 1000 * 1000   /* when a fold has not come to the end of the log */
@@ -36,12 +38,14 @@ static void add_settle(engine *e, engine_lane *lane)
     list *finished = &e->jobs[JOB_FINISHED];
     uint32_t group = LIST_ENTRY(finished->first, engine_job, link)->group;
     sentence *s = engine_add_sentence(lane, SENTENCE_SETTLE);
+    size_t bytes = 0;
 
     lane->job_count = 0;
     while (finished->first != NULL && lane->job_count < ENGINE_SETTLE_MAX) {
         engine_job *job = LIST_ENTRY(finished->first, engine_job, link);
 
-        if (job->group != group)
+        bytes += job->outcome.text_bytes;
+        if (job->group != group || (lane->job_count > 0 && bytes > SETTLE_TEXT_BYTES))
             break;
         if (e->slot_wanted && e->config.entrypoints[job->entrypoint].limit > 0)
             engine_wake(e); /* the claim behind this settle may have its seat */

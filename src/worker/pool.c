@@ -40,10 +40,28 @@ static pgq_job *take_job(pool *p)
     return NULL;
 }
 
+/* The lock is held. False without memory. */
+static bool grow(pool *p)
+{
+    size_t capacity = 2 * p->outcome_capacity;
+    pool_outcome *grown = calloc(capacity, sizeof(*grown));
+
+    if (grown == NULL)
+        return false;
+    for (size_t i = 0; i < p->outcome_count; i++)
+        grown[i] = p->outcomes[(p->outcome_first + i) % p->outcome_capacity];
+    free(p->outcomes);
+    p->outcomes = grown;
+    p->outcome_first = 0;
+    p->outcome_capacity = capacity;
+    return true;
+}
+
 /* The lock is held. The I/O thread is woken by the first message only; it takes all there are. */
 static void post(pool *p, const pool_outcome *message)
 {
-    assert(p->outcome_count < p->outcome_capacity);
+    if (p->outcome_count == p->outcome_capacity && !grow(p))
+        return; /* of jobs that were given up there may be more than room was made for */
     p->outcomes[(p->outcome_first + p->outcome_count++) % p->outcome_capacity] = *message;
     if (p->outcome_count == 1)
         p->wake(p->user);
@@ -56,15 +74,27 @@ static bool can_cancel(const pgq_job *job)
     return job->executor != NULL && job->executor->operations->cancel != NULL;
 }
 
+/* The lock for telling is held. */
+static void tell_executor(pgq_job *job)
+{
+    if (!job->tellable || job->told)
+        return;
+    job->told = true;
+    job->executor->operations->cancel(job->executor, job);
+}
+
 /* From now on, or until then, the executor may be told. */
 static void set_tellable(pool *p, pgq_job *job, bool tellable)
 {
-    if (!can_cancel(job) && job->on_cancel == NULL)
+    if (tellable && !can_cancel(job))
         return;
+    /* also without a callback: one may be running just now */
     (void)pthread_mutex_lock(&p->tell_lock);
     job->tellable = tellable;
     if (!tellable)
         job->on_cancel = NULL;
+    else if (pgq_job_cancelled(job)) /* it was told between its start and here */
+        tell_executor(job);
     (void)pthread_mutex_unlock(&p->tell_lock);
 }
 
@@ -79,10 +109,7 @@ void pool_tell(pool *p, pgq_job *job, job_why why)
     job->on_cancel = NULL;
     if (callback != NULL)
         callback(job, job->on_cancel_user);
-    if (job->tellable && !job->told) {
-        job->told = true;
-        job->executor->operations->cancel(job->executor, job);
-    }
+    tell_executor(job);
     (void)pthread_mutex_unlock(&p->tell_lock);
 }
 
@@ -190,17 +217,11 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-/* Handlers' threads take no signals: those belong to the program. */
+/* With the caller's signal mask: what a handler starts inherits it, and is to be stopped by a
+ * signal. */
 static int start_thread(pool *p)
 {
-    sigset_t all, old;
-    int status;
-
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-    status = pthread_create(&p->threads[p->thread_count], NULL, thread_main, p);
-    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return status;
+    return pthread_create(&p->threads[p->thread_count], NULL, thread_main, p);
 }
 
 static void init_locks(pool *p)

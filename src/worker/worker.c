@@ -70,16 +70,14 @@ pgq_code pgq_worker_new(const pgq_connect_options *options, pgq_worker **ret_wor
 
 pgq_worker *pgq_worker_free(pgq_worker *w)
 {
-    if (w == NULL)
+    if (w == NULL || w->abandoned) /* handlers still run, and may use all of it until the end */
         return NULL;
-    for (size_t i = 0; !w->abandoned && i < w->entrypoint_count; i++) {
+    for (size_t i = 0; i < w->entrypoint_count; i++) {
         (void)executor_free(w->entrypoints[i].executor);
         free(w->entrypoints[i].name);
     }
-    if (!w->abandoned)
-        free(w->entrypoints);
-    if (!w->abandoned)
-        free(w->rules);
+    free(w->entrypoints);
+    free(w->rules);
     if (w->control_fd >= 0)
         (void)close(w->control_fd);
     (void)statements_free(w->statements);
