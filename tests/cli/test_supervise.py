@@ -387,6 +387,7 @@ def test_the_watchdog_is_fed_until_a_process_hangs(queue_db, supervise, notifica
     (b"abort", CRASH.replace("signal 11 (SIGSEGV)", "signal 6 (SIGABRT)")),
     (b"kill", CRASH.replace("signal 11 (SIGSEGV)", "signal 9 (SIGKILL)")),
     (b"exit 3", "the worker process that ran only this job exited with status 3"),
+    (b"exit 0", "the worker process that ran only this job exited with status 0"),
 ])
 def test_a_killer_is_held_with_what_it_did(queue_db, produce, supervise, journal, payload, message):
     parent = supervise(queue_db, "--restart-on-failure")
@@ -408,6 +409,13 @@ def test_a_killer_is_held_with_what_it_did(queue_db, produce, supervise, journal
     assert len({run.pid for run in journal.runs_of(killer)}) == 3
     assert queue_db.log_of(killer)[-1] == "failed" and queue_db.log_of(killer).count("failed") == 1
     parent.stop_cleanly()
+
+
+def test_a_program_that_a_handler_starts_can_be_stopped(queue_db, produce, supervise, journal):
+    produce(queue_db, [NewJob("job", b"program")])
+    worker = supervise(queue_db, "--mode", "drain", listening=False)
+    assert worker.wait() == 0, worker.log()
+    assert queue_db.log_counts()["successful"] == 1
 
 
 @pytest.mark.parametrize("limit", [1, 4])

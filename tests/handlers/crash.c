@@ -4,6 +4,7 @@
  * journal, as tests/handlers/journal.c writes it, before anything happens:
  *     segv, abort, kill   the process dies by that signal
  *     exit N              it ends with that status
+ *     program             it starts a program and stops it with SIGTERM
  *     once NAME           it dies by SIGSEGV the first time, and makes a mark for that beside the
  *                         journal
  *     gate                the handler waits for the file JOURNAL.gate
@@ -12,11 +13,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <pgqueuer/worker.h>
@@ -73,6 +76,28 @@ static int first_time(const char *name)
     return fd >= 0;
 }
 
+/* A program that a handler starts is to be stopped as any other. */
+static void start_and_stop_a_program(void)
+{
+    static const struct timespec pause = {0, 1000000}; /* not a wait: between two looks */
+    char *words[] = {"sleep", "600", NULL};
+    int status = 0;
+    pid_t pid;
+
+    /* returns when the program is there: until then SIGTERM would meet our own handler */
+    if (posix_spawnp(&pid, "sleep", NULL, NULL, words, environ) != 0 || kill(pid, SIGTERM) != 0)
+        abort();
+    for (int i = 0; i < 20000; i++) {
+        if (waitpid(pid, &status, WNOHANG) == pid)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGTERM) {
+        kill(pid, SIGKILL);
+        abort();
+    }
+}
+
 static void behave(const char *what)
 {
     if (strcmp(what, "segv") == 0)
@@ -85,6 +110,8 @@ static void behave(const char *what)
         _exit(atoi(what + 5));
     else if (strncmp(what, "once ", 5) == 0 && first_time(what + 5))
         fault();
+    else if (strcmp(what, "program") == 0)
+        start_and_stop_a_program();
     else if (strcmp(what, "gate") == 0)
         wait_for_gate();
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "queue/outcome.h"
@@ -378,6 +379,55 @@ static void a_callback_may_finish_its_job(void **state)
     end();
 }
 
+static void slow_callback(pgq_job *job, void *user)
+{
+    (void)job;
+    (void)user;
+    until_go();
+    atomic_store(&calls, 1);
+}
+
+static pgq_outcome parks_with_slow_callback(pgq_job *job)
+{
+    pgq_job_on_cancel(job, slow_callback, NULL);
+    return pgq_later();
+}
+
+static void *finish_when_inside(void *job)
+{
+    wait_for(&inside, 1);
+    pgq_job_finish(job, pgq_done());
+    assert_int_equal(atomic_load(&calls), 1); /* the callback has ended */
+    return NULL;
+}
+
+static void *let_go(void *unused)
+{
+    static const struct timespec pause = {0, 50 * 1000 * 1000};
+
+    (void)unused;
+    wait_for(&inside, 1);
+    (void)nanosleep(&pause, NULL); /* not a wait: gives the other thread time to break the rule */
+    atomic_store(&go, true);
+    return NULL;
+}
+
+static void to_finish_waits_for_a_callback_that_runs(void **state)
+{
+    pgq_job *job = begin(parks_with_slow_callback, false);
+    pthread_t finisher, releaser;
+
+    (void)state;
+    expect_message(OUTCOME_LATER);
+    assert_int_equal(pthread_create(&releaser, NULL, let_go, NULL), 0);
+    assert_int_equal(pthread_create(&finisher, NULL, finish_when_inside, job), 0);
+    pool_tell(the_pool, job, WHY_CANCELLED);
+    assert_int_equal(pthread_join(finisher, NULL), 0);
+    assert_int_equal(pthread_join(releaser, NULL), 0);
+    expect_message(OUTCOME_DONE);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +444,7 @@ int main(void)
         cmocka_unit_test(a_callback_that_comes_too_late_is_called_at_once),
         cmocka_unit_test(a_callback_can_be_taken_away),
         cmocka_unit_test(a_callback_may_finish_its_job),
+        cmocka_unit_test(to_finish_waits_for_a_callback_that_runs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
