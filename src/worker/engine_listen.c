@@ -22,11 +22,17 @@ void engine_listen_begin(engine *e, int64_t now_us)
         e->deaf_poll_us = DEAF_POLL_FIRST_US;
 }
 
+/* The last part of a probe's time, in which its listener is a suspect. */
+static int64_t suspect_us(const engine *e)
+{
+    return base_min_i64(SUSPECT_US, e->config.probe_timeout_us / 4);
+}
+
 void engine_ping_begins(engine *e, int64_t now_us)
 {
     if (e->ping_deadline_us != CLOCK_NEVER)
         return;
-    e->ping_deadline_us = now_us + e->config.probe_timeout_us;
+    e->ping_deadline_us = now_us + e->config.probe_timeout_us - suspect_us(e);
     e->ping_self_us = now_us + e->config.probe_timeout_us / 2;
 }
 
@@ -85,7 +91,7 @@ static void probe_unanswered(engine *e, int64_t now_us)
 
     if (e->listener == LISTENER_HEALTHY || e->listener == LISTENER_DOWN) {
         e->listener = LISTENER_SUSPECT;
-        e->ping_deadline_us = now_us + base_min_i64(SUSPECT_US, e->config.probe_timeout_us);
+        e->ping_deadline_us = now_us + suspect_us(e);
         return;
     }
     (void)error_set(&error, PGQ_E_FAILING_LISTENER,
