@@ -3,20 +3,16 @@
 #include "base/base.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/random.h"
 #include "executor/executor.h"
 
 #include <pgqueuer/client.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { ATTEMPTS_MAX = 1000000, MULTIPLIER_MAX = 1000 };
 
 typedef struct backoff_executor {
-    pgq_executor head;
-    pgq_executor *inner;
+    executor_wrapper wrapper;
     pgq_backoff_config config;
-    _Atomic uint64_t random;
 } backoff_executor;
 
 /* It has had its runs, or its time: the failure counts, under another name. */
@@ -51,7 +47,7 @@ static pgq_outcome decide(backoff_executor *b, pgq_job *job, pgq_outcome outcome
     delay_ms = executor_power_delay(c->initial_delay_ms, c->multiplier, job->failures,
                                     (double)PGQ_DELAY_MS_MAX) /
                2;
-    delay_ms += executor_random(&b->random) * (double)c->initial_delay_ms / 2;
+    delay_ms += wrapper_random(&b->wrapper) * (double)c->initial_delay_ms / 2;
     if (delay_ms > (double)c->max_delay_ms)
         delay_ms = (double)c->max_delay_ms;
     return outcome_retry(&outcome, (int64_t)(delay_ms + 0.5), true);
@@ -63,33 +59,22 @@ static pgq_outcome backoff_execute(pgq_executor *self, pgq_job *job)
 
     if (job->first_began_us == 0)
         job->first_began_us = clock_monotonic_us();
-    return decide(b, job, b->inner->operations->execute(b->inner, job));
+    return decide(b, job, b->wrapper.inner->operations->execute(b->wrapper.inner, job));
 }
 
 static pgq_outcome backoff_finished(pgq_executor *self, pgq_job *job, pgq_outcome outcome)
 {
     backoff_executor *b = (backoff_executor *)self;
 
-    return decide(b, job, executor_finished(b->inner, job, outcome));
-}
-
-static void backoff_cancel(pgq_executor *self, pgq_job *job)
-{
-    executor_cancel(((backoff_executor *)self)->inner, job);
-}
-
-static void backoff_destroy(pgq_executor *self)
-{
-    (void)executor_free(((backoff_executor *)self)->inner);
-    free(self);
+    return decide(b, job, executor_finished(b->wrapper.inner, job, outcome));
 }
 
 static const pgq_executor_operations backoff_operations = {
     .struct_size = sizeof(pgq_executor_operations),
     .execute = backoff_execute,
-    .cancel = backoff_cancel,
+    .cancel = wrapper_cancel,
     .finished = backoff_finished,
-    .destroy = backoff_destroy,
+    .destroy = wrapper_destroy,
 };
 
 static pgq_code check(const pgq_backoff_config *c, pgq_error *err)
@@ -113,24 +98,18 @@ pgq_code pgq_backoff_executor(const pgq_executor_parameters *parameters,
                               pgq_executor **ret_executor, pgq_error *err)
 {
     pgq_backoff_config config = PGQ_BACKOFF_CONFIG_INIT;
-    backoff_executor *b;
-    uint64_t seed;
+    executor_wrapper *wrapper = NULL;
     pgq_code code =
         base_copy_options(&config, sizeof(config), parameters->config, "pgq_backoff_config", err);
 
     if (code == PGQ_OK)
         code = check(&config, err);
-    if (code == PGQ_OK && random_bytes(&seed, sizeof(seed)) != PGQ_OK)
-        code = error_set(err, PGQ_E_IO, "the kernel has no random numbers");
+    if (code == PGQ_OK)
+        code = wrapper_new(sizeof(backoff_executor), &backoff_operations, parameters->inner,
+                           &wrapper, err);
     if (code != PGQ_OK)
         return code;
-    b = calloc(1, sizeof(*b));
-    if (b == NULL)
-        return error_nomem(err);
-    b->head.operations = &backoff_operations;
-    b->inner = parameters->inner;
-    b->config = config;
-    atomic_init(&b->random, seed);
-    *ret_executor = &b->head;
+    ((backoff_executor *)wrapper)->config = config;
+    *ret_executor = &wrapper->head;
     return PGQ_OK;
 }

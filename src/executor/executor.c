@@ -123,10 +123,36 @@ pgq_outcome executor_finished(pgq_executor *inner, pgq_job *job, pgq_outcome out
     return inner->operations->finished(inner, job, outcome);
 }
 
-void executor_cancel(pgq_executor *inner, pgq_job *job)
+pgq_code wrapper_new(size_t bytes, const pgq_executor_operations *operations, pgq_executor *inner,
+                     executor_wrapper **ret_wrapper, pgq_error *err)
 {
+    executor_wrapper *wrapper;
+    uint64_t seed;
+
+    if (random_bytes(&seed, sizeof(seed)) != PGQ_OK)
+        return error_set(err, PGQ_E_IO, "the kernel has no random numbers");
+    wrapper = calloc(1, bytes);
+    if (wrapper == NULL)
+        return error_nomem(err);
+    wrapper->head.operations = operations;
+    wrapper->inner = inner;
+    atomic_init(&wrapper->random, seed);
+    *ret_wrapper = wrapper;
+    return PGQ_OK;
+}
+
+void wrapper_cancel(pgq_executor *self, pgq_job *job)
+{
+    pgq_executor *inner = ((executor_wrapper *)self)->inner;
+
     if (inner->operations->cancel != NULL)
         inner->operations->cancel(inner, job);
+}
+
+void wrapper_destroy(pgq_executor *self)
+{
+    (void)executor_free(((executor_wrapper *)self)->inner);
+    free(self);
 }
 
 double executor_power_delay(int64_t initial_ms, double multiplier, int64_t n, double max_ms)
@@ -139,9 +165,9 @@ double executor_power_delay(int64_t initial_ms, double multiplier, int64_t n, do
     return delay < max_ms ? delay : max_ms;
 }
 
-double executor_random(_Atomic uint64_t *counter)
+double wrapper_random(executor_wrapper *wrapper)
 {
-    random_state r = {atomic_fetch_add(counter, 0x9E3779B97F4A7C15u)};
+    random_state r = {atomic_fetch_add(&wrapper->random, 0x9E3779B97F4A7C15u)};
 
     return (double)(random_next(&r) >> 11) / 9007199254740992.0;
 }

@@ -1,19 +1,15 @@
 /* pgq_retry_executor: a failed job goes back to the queue, and any worker runs it again. */
 #include "base/base.h"
 #include "base/error.h"
-#include "base/random.h"
 #include "executor/executor.h"
 
 #include <pgqueuer/client.h>
-#include <stdlib.h>
 
 enum { RETRIES_MAX = 1000000, MULTIPLIER_MAX = 1000 };
 
 typedef struct retry_executor {
-    pgq_executor head;
-    pgq_executor *inner;
+    executor_wrapper wrapper;
     pgq_retry_config config;
-    _Atomic uint64_t random;
 } retry_executor;
 
 static pgq_outcome decide(retry_executor *retry, const pgq_job *job, pgq_outcome outcome)
@@ -25,7 +21,7 @@ static pgq_outcome decide(retry_executor *retry, const pgq_job *job, pgq_outcome
         return outcome;
     delay_ms = executor_power_delay(c->initial_delay_ms, c->multiplier, pgq_job_attempts(job),
                                     (double)c->max_delay_ms);
-    delay_ms -= delay_ms * c->jitter * executor_random(&retry->random);
+    delay_ms -= delay_ms * c->jitter * wrapper_random(&retry->wrapper);
     return outcome_retry(&outcome, (int64_t)(delay_ms + 0.5), false);
 }
 
@@ -33,33 +29,22 @@ static pgq_outcome retry_execute(pgq_executor *self, pgq_job *job)
 {
     retry_executor *retry = (retry_executor *)self;
 
-    return decide(retry, job, retry->inner->operations->execute(retry->inner, job));
+    return decide(retry, job, retry->wrapper.inner->operations->execute(retry->wrapper.inner, job));
 }
 
 static pgq_outcome retry_finished(pgq_executor *self, pgq_job *job, pgq_outcome outcome)
 {
     retry_executor *retry = (retry_executor *)self;
 
-    return decide(retry, job, executor_finished(retry->inner, job, outcome));
-}
-
-static void retry_cancel(pgq_executor *self, pgq_job *job)
-{
-    executor_cancel(((retry_executor *)self)->inner, job);
-}
-
-static void retry_destroy(pgq_executor *self)
-{
-    (void)executor_free(((retry_executor *)self)->inner);
-    free(self);
+    return decide(retry, job, executor_finished(retry->wrapper.inner, job, outcome));
 }
 
 static const pgq_executor_operations retry_operations = {
     .struct_size = sizeof(pgq_executor_operations),
     .execute = retry_execute,
-    .cancel = retry_cancel,
+    .cancel = wrapper_cancel,
     .finished = retry_finished,
-    .destroy = retry_destroy,
+    .destroy = wrapper_destroy,
 };
 
 static pgq_code check(const pgq_retry_config *c, pgq_error *err)
@@ -81,24 +66,18 @@ pgq_code pgq_retry_executor(const pgq_executor_parameters *parameters, pgq_execu
                             pgq_error *err)
 {
     pgq_retry_config config = PGQ_RETRY_CONFIG_INIT;
-    retry_executor *retry;
-    uint64_t seed;
+    executor_wrapper *wrapper = NULL;
     pgq_code code =
         base_copy_options(&config, sizeof(config), parameters->config, "pgq_retry_config", err);
 
     if (code == PGQ_OK)
         code = check(&config, err);
-    if (code == PGQ_OK && random_bytes(&seed, sizeof(seed)) != PGQ_OK)
-        code = error_set(err, PGQ_E_IO, "the kernel has no random numbers");
+    if (code == PGQ_OK)
+        code = wrapper_new(sizeof(retry_executor), &retry_operations, parameters->inner, &wrapper,
+                           err);
     if (code != PGQ_OK)
         return code;
-    retry = calloc(1, sizeof(*retry));
-    if (retry == NULL)
-        return error_nomem(err);
-    retry->head.operations = &retry_operations;
-    retry->inner = parameters->inner;
-    retry->config = config;
-    atomic_init(&retry->random, seed);
-    *ret_executor = &retry->head;
+    ((retry_executor *)wrapper)->config = config;
+    *ret_executor = &wrapper->head;
     return PGQ_OK;
 }
