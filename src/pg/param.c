@@ -143,6 +143,14 @@ void element_jsonb(params *p, const char *json, size_t len)
     buffer_add(&p->data, json, len);
 }
 
+void param_int8_array(params *p, const int64_t *values, size_t count)
+{
+    param_array_begin(p, PG_OID_INT8, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, values[i]);
+    param_array_end(p);
+}
+
 bool params_bind(const params *p, const char *values[STATEMENT_PARAMS_MAX],
                  int formats[STATEMENT_PARAMS_MAX])
 {

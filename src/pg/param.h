@@ -37,6 +37,9 @@ void param_timestamp(params *p, int64_t server_us); /* microseconds since 2000-0
 /* A one-dimensional array: begin with the number of elements, add exactly so many, end. */
 void param_array_begin(params *p, pg_oid element_type, size_t count);
 void param_array_end(params *p);
+
+/* A whole int8[]. */
+void param_int8_array(params *p, const int64_t *values, size_t count);
 void element_null(params *p);
 void element_int4(params *p, int32_t value);
 void element_int8(params *p, int64_t value);

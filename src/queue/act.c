@@ -90,14 +90,6 @@ size_t act_write_list(const int64_t *ids, size_t count, buffer *list)
     return written;
 }
 
-static void add_ids(params *p, const int64_t *ids, size_t count)
-{
-    param_array_begin(p, PG_OID_INT8, count);
-    for (size_t i = 0; i < count; i++)
-        element_int8(p, ids[i]);
-    param_array_end(p);
-}
-
 /* Puts the callers' view on the database's errors. */
 static pgq_code explain(pgq_code code, pgq_error *err)
 {
@@ -167,7 +159,7 @@ static pgq_code tell(cancelling *c, pgq_error *err)
     pgq_code code = add_lists(&p, c, err);
 
     if (code == PGQ_OK) {
-        add_ids(&p, c->left, c->left_count);
+        param_int8_array(&p, c->left, c->left_count);
         code = pg_conn_call(c->conn, STATEMENT_CANCEL_EVENT, &p, c->deadline_us, &r, NULL, err);
         code = code == PGQ_OK ? note_present(c, &r, err) : explain(code, err);
     }
@@ -185,7 +177,7 @@ static pgq_code take(cancelling *c, size_t at, size_t count, size_t *left, pgq_e
     size_t rows;
     pgq_code code;
 
-    add_ids(&p, c->left + at, count);
+    param_int8_array(&p, c->left + at, count);
     param_int8(&p, c->heartbeat_timeout_ms);
     code = pg_conn_call(c->conn, STATEMENT_CANCEL_ROWS, &p, c->deadline_us, &r, NULL, err);
     params_release(&p);
@@ -361,7 +353,7 @@ pgq_code pgq_requeue(pgq_client *client, const int64_t *ids, size_t count, size_
         code = client_begin(client, &deadline_us, err);
     if (code != PGQ_OK)
         return code;
-    add_ids(&p, ids, count);
+    param_int8_array(&p, ids, count);
     code = pg_conn_call(client->conn, STATEMENT_REQUEUE, &p, deadline_us, &r, constraint, err);
     if (code == PGQ_OK && ret_requeued != NULL)
         *ret_requeued = result_rows(&r);

@@ -77,14 +77,6 @@ static void add_awaited(speaker *s)
     param_array_end(&s->params);
 }
 
-static void add_ids(params *p, const int64_t *ids, size_t count)
-{
-    param_array_begin(p, PG_OID_INT8, count);
-    for (size_t i = 0; i < count; i++)
-        element_int8(p, ids[i]);
-    param_array_end(p);
-}
-
 static void add_tokens(params *p, const claim_token *tokens, size_t count)
 {
     param_array_begin(p, PG_OID_INT8, count);
@@ -102,7 +94,7 @@ static void add_known(params *p, const int64_t *known, size_t count)
     if (known == NULL)
         param_null(p);
     else
-        add_ids(p, known, count);
+        param_int8_array(p, known, count);
 }
 
 /* A claim of entrypoints that have limits, rates or retry timers. */
@@ -155,12 +147,12 @@ static void add_adopt(speaker *s, const sentence *what)
     param_int4(p, what->of.adopt.batch);
     add_entrypoints(s);
     param_uuid(p, &s->worker);
-    add_ids(p, what->of.adopt.known, what->of.adopt.known_count);
+    param_int8_array(p, what->of.adopt.known, what->of.adopt.known_count);
     if (what->of.adopt.only != 0)
         param_int8(p, what->of.adopt.only);
     else
         param_null(p);
-    add_ids(p, what->of.adopt.ghosts, what->of.adopt.ghost_count);
+    param_int8_array(p, what->of.adopt.ghosts, what->of.adopt.ghost_count);
 }
 
 static void add_ping(speaker *s, const sentence *what)

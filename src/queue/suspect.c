@@ -65,10 +65,7 @@ pgq_code pgq_suspects_take(pgq_client *client, const char *worker_id, const char
         ret_taken[i] = false;
     param_uuid(&p, &dead);
     param_uuid(&p, &own);
-    param_array_begin(&p, PG_OID_INT8, count);
-    for (size_t i = 0; i < count; i++)
-        element_int8(&p, ids[i]);
-    param_array_end(&p);
+    param_int8_array(&p, ids, count);
     if (count > 0)
         code = call(client, STATEMENT_SUSPECT_TAKE, &p, count, ret_taken, err);
     params_release(&p);
