@@ -430,7 +430,7 @@ static void finish(engine *e)
     engine_act(e, ACTION_FINISH)->note.error = &e->error;
 }
 
-void engine_begin_stop(engine *e, int64_t now_us)
+static void begin_stop(engine *e, int64_t now_us)
 {
     list *handed = &e->jobs[JOB_HANDED];
 
@@ -456,7 +456,7 @@ void engine_fail(engine *e, int64_t now_us, const pgq_error *error)
     if (e->state == ENGINE_STARTING)
         finish(e);
     else if (e->state == ENGINE_RUNNING)
-        engine_begin_stop(e, now_us);
+        begin_stop(e, now_us);
 }
 
 void engine_stop(engine *e, int64_t now_us)
@@ -464,7 +464,7 @@ void engine_stop(engine *e, int64_t now_us)
     if (e->state == ENGINE_STARTING)
         finish(e);
     else if (e->state == ENGINE_RUNNING)
-        engine_begin_stop(e, now_us);
+        begin_stop(e, now_us);
     engine_plan(e, now_us);
 }
 

@@ -62,7 +62,8 @@ static size_t pool_target(const engine *e)
     return threads(e) + (size_t)base_min_i64(soon, most);
 }
 
-size_t engine_collect_known(engine *e, int64_t *known)
+/* Everything that is picked for us: it is not to be taken from ourselves. */
+static size_t collect_known(engine *e, int64_t *known)
 {
     size_t count = 0;
 
@@ -73,7 +74,8 @@ size_t engine_collect_known(engine *e, int64_t *known)
     return count;
 }
 
-bool engine_anything_uncertain(const engine *e)
+/* Whether there is a job of which a settle or a release was never answered. */
+static bool anything_uncertain(const engine *e)
 {
     for (int state = JOB_FINISHED; state < JOB_STATES; state++) {
         for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
@@ -105,13 +107,13 @@ void engine_add_adopt(engine *e, int64_t now_us, engine_lane *lane)
     sentence *s;
 
     if (now_us < e->adopt_at_us || now_us < e->claim_not_before_us || free_records == 0 ||
-        outstanding(e) > 0 || engine_anything_uncertain(e))
+        outstanding(e) > 0 || anything_uncertain(e))
         return;
     s = engine_add_sentence(lane, SENTENCE_ADOPT);
     s->of.adopt.batch = (int32_t)base_min_i64(e->config.batch_size, (int64_t)free_records);
     s->of.adopt.only = e->config.only_job;
     s->of.adopt.known = lane->known;
-    s->of.adopt.known_count = engine_collect_known(e, lane->known);
+    s->of.adopt.known_count = collect_known(e, lane->known);
     s->of.adopt.ghosts = lane->ghosts;
     s->of.adopt.ghost_count = e->ghost_count;
     for (size_t i = 0; i < e->ghost_count; i++)
@@ -275,7 +277,7 @@ void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
     }
     if (look_for_stale) {
         s->of.claim.known = lane->known;
-        s->of.claim.known_count = engine_collect_known(e, lane->known);
+        s->of.claim.known_count = collect_known(e, lane->known);
         if (!e->gated || s->of.claim.share_count == claimable(e)) /* else the next one looks too */
             e->stale_look_at_us = now_us + base_min_i64(STALE_LOOK_US, e->silence_us);
     }

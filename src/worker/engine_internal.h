@@ -202,7 +202,6 @@ void engine_lost_claim(engine *e, engine_job *job);
 int64_t engine_patience_ends(const engine *e);
 void engine_give_up_flights(engine *e, int64_t now_us);
 void engine_lane_down(engine *e, int64_t now_us, int index);
-void engine_begin_stop(engine *e, int64_t now_us);
 
 /* engine_job.c */
 void engine_job_begin(engine *e, int64_t now_us, const claimed_row *row);
@@ -220,6 +219,9 @@ void engine_listen_begin(engine *e, int64_t now_us);
 /* From now on a ping has its time. */
 void engine_ping_begins(engine *e, int64_t now_us);
 void engine_listen_lost(engine *e, int64_t now_us, bool was_listening, const pgq_error *error);
+/* When the listener becomes a suspect if what was said at `said_us`, a probe or LISTEN, has not
+ * been answered. */
+int64_t engine_suspect_at(const engine *e, int64_t said_us);
 void engine_listen_tick(engine *e, int64_t now_us);
 
 /* engine_claim.c */
@@ -227,8 +229,6 @@ void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane);
 void engine_add_adopt(engine *e, int64_t now_us, engine_lane *lane);
 void engine_refund(engine *e, engine_lane *lane, const sentence_reply *reply, int64_t now_us);
 void engine_add_ghost(engine *e, int64_t now_us, int64_t backend, int32_t batch);
-bool engine_anything_uncertain(const engine *e);
-size_t engine_collect_known(engine *e, int64_t *known);
 
 /* engine_plan.c */
 void engine_plan(engine *e, int64_t now_us);

@@ -1,5 +1,5 @@
-/* Whether the listener is heard: a probe goes out on the control lane, and any event of the channel
- * must come in before its time is over.
+/* Whether the listener is heard: a probe goes out on another lane (see ping_due), and any event of
+ * the channel must come in on the control lane before its time is over.
  *
  *   down --heard--> healthy --time over--> suspect --and still--> failed --heard--> healthy
  *     `-----------------------time over------^
@@ -28,11 +28,16 @@ static int64_t suspect_us(const engine *e)
     return base_min_i64(SUSPECT_US, e->config.probe_timeout_us / 4);
 }
 
+int64_t engine_suspect_at(const engine *e, int64_t said_us)
+{
+    return said_us + e->config.probe_timeout_us - suspect_us(e);
+}
+
 void engine_ping_begins(engine *e, int64_t now_us)
 {
     if (e->ping_deadline_us != CLOCK_NEVER)
         return;
-    e->ping_deadline_us = now_us + e->config.probe_timeout_us - suspect_us(e);
+    e->ping_deadline_us = engine_suspect_at(e, now_us);
     e->ping_self_us = now_us + e->config.probe_timeout_us / 2;
 }
 

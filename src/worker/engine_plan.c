@@ -167,8 +167,7 @@ static void add_listen(engine *e, int64_t now_us, engine_lane *lane)
 {
     (void)engine_add_sentence(lane, SENTENCE_LISTEN);
     if (e->state == ENGINE_RUNNING) /* it has as long as a probe */
-        e->ping_deadline_us =
-            base_min_i64(e->ping_deadline_us, now_us + e->config.probe_timeout_us);
+        e->ping_deadline_us = base_min_i64(e->ping_deadline_us, engine_suspect_at(e, now_us));
 }
 
 static void plan_control(engine *e, int64_t now_us)

@@ -43,7 +43,7 @@ static void hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sent
          * short; and if it cannot be said then, the lane is as good as dead */
         e->poll_at_us = base_min_i64(
             e->poll_at_us, now_us + base_min_i64(DEAF_POLL_MAX_US, e->config.probe_interval_us));
-        e->ping_deadline_us = e->poll_at_us + e->config.probe_timeout_us;
+        e->ping_deadline_us = engine_suspect_at(e, e->poll_at_us);
         return;
     }
     lane->listening = true;
