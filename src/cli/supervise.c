@@ -29,16 +29,14 @@ static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD}
 
 static void start(supervisor *s, child *ch)
 {
-    const pgq_log_field fields[] = {{"place", NULL, ch - s->children}, {"pid", NULL, 0}};
-    pgq_log_field own[BASE_COUNT(fields)];
+    pgq_log_field fields[] = {{"place", NULL, ch - s->children}, {"pid", NULL, 0}};
 
     if (!child_start(s, ch, NULL, 0)) {
         ch->restart_at_us = clock_monotonic_us() + TURN_US;
         return;
     }
-    memcpy(own, fields, sizeof(own));
-    own[1].number = ch->pid;
-    run_log_event(&s->log, PGQ_LOG_INFO, "worker.process_started", own, BASE_COUNT(own));
+    fields[1].number = ch->pid;
+    run_log_event(&s->log, PGQ_LOG_INFO, "worker.process_started", fields, BASE_COUNT(fields));
 }
 
 /* The words of this process as it was started; the memory stays until the end. NULL without. */
@@ -211,19 +209,21 @@ static void say_exited(supervisor *s, pid_t pid, int wait_status)
 
 static void child_ended(supervisor *s, child *ch, int wait_status, int64_t now_us)
 {
-    int status = stopped_by_signal(s, wait_status) ? EXIT_DONE
-                 : WIFSIGNALED(wait_status)        ? EXIT_FAILED
-                                                   : WEXITSTATUS(wait_status);
+    bool stopped = stopped_by_signal(s, wait_status);
+    bool crashed = !stopped && child_crashed(s, ch, wait_status);
+    int status = WIFSIGNALED(wait_status) ? EXIT_FAILED : WEXITSTATUS(wait_status);
     pgq_ledger_view view;
 
     pgq_ledger_look(ch->ledger, &view);
     ch->was_ready |= view.listening || view.worker_id[0] != '\0';
     say_exited(s, ch->pid, wait_status);
     ch->pid = 0;
-    if (child_crashed(s, ch, wait_status)) {
-        status = status == EXIT_DONE ? EXIT_FAILED : status; /* a handler has ended the process */
+    if (stopped)
+        status = EXIT_DONE;
+    else if (crashed && status == EXIT_DONE)
+        status = EXIT_FAILED; /* a handler has ended the process */
+    if (crashed)
         suspects_add(s, ch, now_us);
-    }
     if (status != EXIT_DONE && cli_flag(s->c, OPT_RESTART_ON_FAILURE) && !s->stopping &&
         !hopeless(ch)) {
         plan_restart(s, ch, now_us);

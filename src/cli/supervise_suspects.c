@@ -152,8 +152,10 @@ static bool take_over(supervisor *s, int64_t now_us)
     if (client_of(s) == NULL)
         return false;
     taken = calloc(t->count + 1, sizeof(*taken));
-    if (taken == NULL)
+    if (taken == NULL) {
+        u->again_us = now_us + AGAIN_US;
         return false;
+    }
     code = pgq_suspects_take(u->client, t->worker_id, u->own_id, t->ids, t->count, taken, &err);
     for (size_t i = 0; code == PGQ_OK && i < t->count; i++) {
         if (taken[i] && append(u, t->ids[i]))
@@ -317,6 +319,8 @@ int64_t suspects_deadline(const supervisor *s)
 
     if (u->again_us > 0)
         return u->again_us;
+    if (u->take_count > 0) /* the next one, now: no process is started again before it is done */
+        return 0;
     if (u->count > 0 && u->solo.pid == 0 && !s->stopping)
         return base_min_i64(u->beat_at_us, u->solo_again_us);
     return u->beat_at_us;
