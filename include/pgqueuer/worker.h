@@ -174,7 +174,8 @@ typedef struct pgq_worker_counts {
 /* What the worker has done so far; call it from the worker's thread or after the run. */
 PGQ_API void pgq_worker_get_counts(const pgq_worker *worker, pgq_worker_counts *ret_counts);
 
-/* Frees a worker that does not run. Takes NULL; returns NULL. */
+/* Frees a worker that does not run; one whose handlers still run when its run has ended stays in
+ * memory, since they use it. Takes NULL; returns NULL. */
 PGQ_API pgq_worker *pgq_worker_free(pgq_worker *worker);
 
 /* The symbol that `pgqueuer run FILE:SYMBOL` calls: it registers entrypoints and returns PGQ_OK,

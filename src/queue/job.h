@@ -52,7 +52,10 @@ struct pgq_job {
     job_later later;
     pgq_outcome early; /* LATER_EARLY: what it is to end with */
     int64_t began_us;
-    bool tellable, told; /* its executor runs it, and was told to end; guarded by the pool */
+    /* guarded by the pool's lock for telling: its executor runs it; was told to end; the run is
+     * over */
+    bool tellable, told, ended;
+    bool listens; /* a callback was registered in this run; the handler's thread reads it */
     pgq_cancel_callback on_cancel;
     void *on_cancel_user;
 

@@ -83,18 +83,25 @@ static void tell_executor(pgq_job *job)
     job->executor->operations->cancel(job->executor, job);
 }
 
-/* From now on, or until then, the executor may be told. */
-static void set_tellable(pool *p, pgq_job *job, bool tellable)
+/* From now on the executor may be told. */
+static void begin_telling(pool *p, pgq_job *job)
 {
-    if (tellable && !can_cancel(job))
+    if (!can_cancel(job))
         return;
-    /* also without a callback: one may be running just now */
     (void)pthread_mutex_lock(&p->tell_lock);
-    job->tellable = tellable;
-    if (!tellable)
-        job->on_cancel = NULL;
-    else if (pgq_job_cancelled(job)) /* it was told between its start and here */
+    job->tellable = true;
+    if (pgq_job_cancelled(job)) /* it was told between its start and here */
         tell_executor(job);
+    (void)pthread_mutex_unlock(&p->tell_lock);
+}
+
+/* Nobody is told from now on, nor is anybody being told just now. */
+static void end_telling(pool *p, pgq_job *job)
+{
+    (void)pthread_mutex_lock(&p->tell_lock);
+    job->tellable = false;
+    job->ended = true;
+    job->on_cancel = NULL;
     (void)pthread_mutex_unlock(&p->tell_lock);
 }
 
@@ -118,7 +125,10 @@ void pgq_job_on_cancel(pgq_job *job, pgq_cancel_callback fn, void *user)
     pool *p = job->pool;
 
     (void)pthread_mutex_lock(&p->tell_lock);
-    if (fn != NULL && pgq_job_cancelled(job)) {
+    job->listens = true;
+    if (job->ended) {
+        /* it was finished meanwhile, and whoever did that does not expect a call any more */
+    } else if (fn != NULL && pgq_job_cancelled(job)) {
         job->on_cancel = NULL;
         fn(job, user);
     } else {
@@ -157,7 +167,7 @@ void pgq_job_finish(pgq_job *job, pgq_outcome outcome)
         outcome = pgq_fail("InvalidOutcome", "pgq_job_finish was called with pgq_later");
     if (executor != NULL && executor->operations->finished != NULL)
         outcome = executor->operations->finished(executor, job, outcome);
-    set_tellable(p, job, false);
+    end_telling(p, job);
     (void)pthread_mutex_lock(&p->lock);
     if (job->later == LATER_PARKED) {
         pool_outcome done = {.job = job, .outcome = outcome};
@@ -186,10 +196,10 @@ static void run_taken(pool *p, pgq_job *job)
     }
     (void)pthread_mutex_unlock(&p->lock);
     job->began_us = clock_monotonic_us();
-    set_tellable(p, job, true);
+    begin_telling(p, job);
     done.outcome = p->run(p->user, job);
-    if (done.outcome.kind != OUTCOME_LATER)
-        set_tellable(p, job, false);
+    if (done.outcome.kind != OUTCOME_LATER && (can_cancel(job) || job->listens))
+        end_telling(p, job);
     done.run_us = base_max_i64(1, clock_monotonic_us() - job->began_us);
     (void)pthread_mutex_lock(&p->lock);
     post_end(p, &done);
@@ -286,7 +296,7 @@ static void arm(pool *p, pgq_job *job)
 
     job->pool = p;
     job->later = LATER_NOT;
-    job->told = job->tellable = false;
+    job->told = job->tellable = job->ended = job->listens = false;
     job->on_cancel = NULL;
     (void)atomic_compare_exchange_strong(&job->why, &timeout, WHY_NOT);
     atomic_store(&job->start, JOB_WAITING);
