@@ -25,7 +25,13 @@
 #include "base/random.h"
 #include "queue/sentence.h"
 
-enum { ENGINE_LANES_MAX = PGQ_LANES_MAX + 1, ENGINE_FLIGHT_MAX = 6, ENGINE_SETTLE_MAX = 1000 };
+enum {
+    ENGINE_LANES_MAX = PGQ_LANES_MAX + 1,
+    ENGINE_FLIGHT_MAX = 6,
+    ENGINE_SETTLE_MAX = 1000,
+    /* texts of one settle; JSON may make six times as much of them */
+    ENGINE_SETTLE_TEXT_BYTES = 2 * 1024 * 1024
+};
 
 typedef struct engine engine;
 

@@ -45,7 +45,7 @@ static void add_settle(engine *e, engine_lane *lane)
         engine_job *job = LIST_ENTRY(finished->first, engine_job, link);
 
         bytes += job->outcome.text_bytes;
-        if (job->group != group || (lane->job_count > 0 && bytes > SETTLE_TEXT_BYTES))
+        if (job->group != group || (lane->job_count > 0 && bytes > ENGINE_SETTLE_TEXT_BYTES))
             break;
         if (e->slot_wanted && e->config.entrypoints[job->entrypoint].limit > 0)
             engine_wake(e); /* the claim behind this settle may have its seat */

@@ -189,6 +189,8 @@ static void beat(model *m, int64_t now_us, int64_t manager, const sentence *s,
             places[reply->place_count++] = (uint32_t)i;
         else if (!model_locked(row, now_us))
             row->heartbeat = now_us;
+        else
+            reply->incomplete = true;
     }
     reply->places = places;
 }

@@ -302,6 +302,10 @@ MUTANTS = {
         "    size_t busy = e->jobs[JOB_HANDED].count - e->away, have",
         "    size_t busy = e->jobs[JOB_HANDED].count, have"),
     # the listener
+    "settle_unbounded": (
+        "engine_plan.c", "a settle takes texts without a limit",
+        "bytes > ENGINE_SETTLE_TEXT_BYTES",
+        "bytes > 1000 * (size_t)ENGINE_SETTLE_TEXT_BYTES"),
     "ping_never": (
         "engine_plan.c", "the listener is never probed",
         "    e->ping_at_us = now_us + e->config.probe_interval_us;\n",

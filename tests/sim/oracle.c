@@ -72,7 +72,7 @@ void oracle_began(body *b)
     if (claim->settled || claim->released)
         violated(w, "I2: worker %d starts job %lld, which it has given out of its hands",
                  (int)b->worker->serial, (long long)b->token.id);
-    if (taken_over(job, claim) && job->passed_over_us < claim->sent_us)
+    if (taken_over(job, claim))
         violated(w, "I2: worker %d starts job %lld on a claim that somebody else took over",
                  (int)b->worker->serial, (long long)b->token.id);
     for (const claim_record *other = job->claims; other != NULL; other = other->older) {

@@ -56,10 +56,16 @@ static void take_off(body *b, const char *verb)
 static void settle_sent(worker *who, const sentence *s)
 {
     world *w = who->world;
+    size_t bytes = 0;
 
     for (size_t i = 0; i < s->of.settle.count && !w->failed; i++) {
         const settle_item *item = &s->of.settle.items[i];
         body *b = body_said(who, &item->token, "settles");
+
+        bytes += b != NULL && item->own_type == NULL ? b->outcome.text_bytes : 0;
+        if (i > 0 && bytes > ENGINE_SETTLE_TEXT_BYTES)
+            violated(w, "I7: worker %d settles %zu jobs with %zu bytes of text", (int)who->serial,
+                     s->of.settle.count, bytes);
 
         if (w->failed)
             return;
@@ -400,7 +406,8 @@ static void beat_heard(connection *c, const sentence *s, const sentence_reply *r
 {
     world *w = c->owner->world;
 
-    c->owner->beaten_us = c->sent_us;
+    if (!r->incomplete) /* as the driver: one that passed over a row proves nothing */
+        c->owner->beaten_us = c->sent_us;
     c->owner->beats_refused = 0;
     for (size_t i = 0; i < r->place_count; i++) {
         body *b = oracle_claim_of(w, &s->of.tokens.tokens[r->places[i]])->body;
