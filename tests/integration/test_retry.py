@@ -3,6 +3,7 @@ that take too long."""
 
 import pytest
 
+from lib import program
 from lib.jobs import NewJob
 from lib.waiting import wait_until
 
@@ -206,3 +207,12 @@ def test_the_retry_executor_retries_a_run_that_timed_out(queue_db, produce, spaw
     assert queue_db.log_of(job_id) == ["queued", "picked", "queued", "picked", "exception"]
     assert [run.attempts for run in journal.runs_of(job_id)] == [0, 1]
     assert queue_db.traceback_of(job_id)["exception_type"] == "JobTimeout"
+
+
+def test_a_job_may_be_finished_after_its_worker_has_given_it_up_and_ended(queue_db, produce, handlers,
+                                                                          home):
+    [late] = produce(queue_db, [NewJob("late", b"")])
+    done = program.run([handlers["prog_late"], queue_db.dsn], program.clean_environment(home))
+    assert (done.returncode, done.stdout) == (0, "ended\nfinished\n"), done.stderr
+    assert queue_db.job(late) is None
+    assert queue_db.traceback_of(late, "exception")["exception_type"] == "JobTimeout"
