@@ -178,8 +178,8 @@ static engine_outcome draw_outcome(body *b)
         .run_us = base_max_i64(1, w->now_us - b->began_us),
     };
 
-    if (outcome.text != NULL && chance(w, 300))
-        outcome.text_bytes = (size_t)between(w, 1, ENGINE_SETTLE_TEXT_BYTES);
+    if (outcome.text != NULL && b->token.updated % 32 == 0)
+        outcome.text_bytes = (size_t)(b->token.updated * 7919 % ENGINE_SETTLE_TEXT_BYTES);
 
     if (b->told && chance(w, 6000)) {
         outcome.status = PGQ_STATUS_CANCELED;

@@ -30,8 +30,8 @@ MUTANTS = {
         "            e->adopt_wanted = false;\n            engine_add_ghost"),
     "adopt_beside": (
         "engine_claim.c", "adopting while another claim is under way",
-        "        outstanding(e) > 0 || engine_anything_uncertain(e))",
-        "        engine_anything_uncertain(e))"),
+        "        outstanding(e) > 0 || anything_uncertain(e))",
+        "        anything_uncertain(e))"),
     "beat_finished_only": (
         "engine_plan.c", "no heartbeat for jobs that are with the pool",
         "            if (job->lost)\n                continue;\n            lane->beat_tokens",
