@@ -280,6 +280,8 @@ static const char *do_sleep_fail(pgq_job *job, pgq_outcome *ret)
 
 static const char *do_sleep_retry(pgq_job *job, pgq_outcome *ret)
 {
+    if (pgq_job_attempts(job) > 0)
+        return do_ok(job, ret);
     sleep_ms(payload_number(job));
     *ret = pgq_retry(0, "asked to");
     return "retry";
