@@ -5,7 +5,7 @@ BUILD ?= build
 .NOTPARALLEL:
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-22s %s\n", $$1, $$2 }'
 
 demo: ## see it work: installs what is missing, builds, runs a queue (KEEP=1 leaves it running)
 	@tools/bootstrap --for demo
@@ -17,10 +17,25 @@ test: ## all tests; the last line counts them
 	@tools/build $(BUILD)
 	@tools/run-tests --build $(BUILD)
 
-soak: ## the long forms of the fleet's tests: 20 000 jobs, an outage of 30 s
+soak: ## the core list on every way, with its long tests: fleets of 20 000 jobs, outages of 30 s
 	@tools/bootstrap --for test
 	@tools/build $(BUILD)
-	@PGQUEUER_SOAK=1 tools/run-tests --build $(BUILD) --only python -- tests/interop/test_fleet.py tests/integration/test_outage.py
+	@PGQUEUER_SOAK=1 tools/run-tests --build $(BUILD) --only python -- -m core
+
+bench: ## the benchmarks, beside the bare loop, on a private server (BENCH=--quick or --full)
+	@tools/bootstrap --for test
+	@tools/build $(BUILD)
+	@PGQUEUER_BUILD=$(BUILD) $${PGQUEUER_VENV:-.venv}/bin/python bench/run.py $(BENCH)
+
+bench-peers: ## other queues on PostgreSQL beside this one, into bench/RESULTS.md (PEERS='--rounds 1')
+	@tools/bootstrap --for test
+	@tools/build $(BUILD)
+	@PGQUEUER_BUILD=$(BUILD) $${PGQUEUER_VENV:-.venv}/bin/python bench/peers/run.py $(PEERS)
+
+bench-peers-full: ## the same with every cell, default configurations too, five rounds: hours
+	@tools/bootstrap --for test
+	@tools/build $(BUILD)
+	@PGQUEUER_BUILD=$(BUILD) $${PGQUEUER_VENV:-.venv}/bin/python bench/peers/run.py --full $(PEERS)
 
 check: ## before every commit: format, lint, layers, exports, headers, repository, C tests
 	@tools/bootstrap --for check
@@ -44,6 +59,11 @@ valgrind: ## the C tests under valgrind
 	@tools/build $(BUILD)
 	@tools/run-tests --build $(BUILD) --only c --valgrind
 
+instructions: ## what a job costs the library, under callgrind, against bench/instructions.txt
+	@tools/bootstrap --for test,check
+	@tools/build $(BUILD)
+	@.venv/bin/python tools/check-instructions --build $(BUILD)
+
 lint: ## clang-tidy and cppcheck
 	@tools/bootstrap --for check
 	@tools/check --build $(BUILD) build lint
@@ -59,4 +79,4 @@ install: ## installs into PREFIX (/usr/local), under DESTDIR if that is set
 clean: ## removes what was built; .venv and the demo's data stay
 	@rm -rf $(BUILD) build-asan build-tsan build-clang
 
-.PHONY: help demo test check build asan tsan valgrind lint format install clean
+.PHONY: help demo test bench bench-peers bench-peers-full check build asan tsan valgrind instructions lint format install clean

@@ -7,12 +7,14 @@
 -- $4 int8[]  ids of the jobs that this worker has
 -- $5 int8    only this job; NULL: all of them
 -- $6 int8[]  ghosts, as process ids
+-- $7 text[]  entrypoints of which no claim is logged
 -- > id int8, updated timestamptz, priority int4, attempts int4, entrypoint text, payload bytea,
 -- > headers jsonb    in the order (priority DESC, id)
 -- > ghost int8       in a row without a job: the place in $6 of a ghost that lives
 -- locks: the rows, SKIP LOCKED
 -- index: {queue}_queue_manager_id_idx
--- log: picked, one a job
+-- log: picked, one a job, but for those of $7
+-- counted: what is logged, into the counts; such log rows count as aggregated
 -- notify: none (the trigger is silent on UPDATE)
 WITH chosen AS MATERIALIZED (
     SELECT q.id
@@ -28,8 +30,19 @@ WITH chosen AS MATERIALIZED (
     WHERE q.id = ANY (ARRAY(SELECT id FROM chosen))
     RETURNING q.id, q.updated, q.priority, q.attempts, q.entrypoint, q.payload, q.headers
 ), logged AS (
-    INSERT INTO :log (job_id, status, priority, entrypoint)
-    SELECT id, 'picked', priority, entrypoint FROM claimed ORDER BY priority DESC, id
+    INSERT INTO :log (job_id, status, priority, entrypoint, aggregated)
+    SELECT id, 'picked', priority, entrypoint, false -- uncounted
+    SELECT id, 'picked', priority, entrypoint, true -- counted
+    FROM claimed
+    WHERE entrypoint <> ALL ($7::text[])
+    ORDER BY priority DESC, id
+), counts AS ( -- counted
+    INSERT INTO :counts (statistics, second, entrypoint, priority, status, count) -- counted
+    SELECT :statistics_literal::regclass, date_trunc('sec', now(), 'UTC'), entrypoint, -- counted
+           priority, 'picked', count(*) -- counted
+    FROM claimed -- counted
+    WHERE entrypoint <> ALL ($7) -- counted
+    GROUP BY entrypoint, priority -- counted
 )
 SELECT id, updated, priority, attempts, entrypoint, payload, headers, NULL::int8 AS ghost
 FROM claimed

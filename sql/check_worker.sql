@@ -1,6 +1,9 @@
 -- check_worker: what a worker needs and the database has not, in the order in which the Python
--- release asks for it. The objects are looked up as the worker's own statements will find them.
--- > kind text, name text, owner text    table, column, label or index; owner: the table or type
+-- release asks for it. The objects are looked up as the worker's own statements will find them. One
+-- row at least.
+-- > kind text, name text, owner text    table, column, label or index; owner: the table or type;
+-- >                                     NULL: nothing is missing
+-- > extras bool                         the extras are there, and this role may use them
 -- locks: none
 -- log: none
 -- notify: none
@@ -46,6 +49,13 @@ SELECT m.kind,
             THEN coalesce((SELECT c.relname FROM pg_class AS c WHERE c.oid = to_regclass(m.owner)), '')
                  || m.name
             ELSE m.name END AS name,
-       m.owner
-FROM missing AS m
+       m.owner,
+       EXISTS (SELECT
+               FROM pg_namespace AS n JOIN pg_class AS c ON c.relnamespace = n.oid
+               WHERE n.nspname = :extras_literal AND c.relname = 'counts' AND c.relkind = 'r'
+                     AND has_schema_privilege(n.oid, 'USAGE')
+                     AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                     AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+              ) AS extras
+FROM (SELECT) AS one LEFT JOIN missing AS m ON true
 ORDER BY m.place

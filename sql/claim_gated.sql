@@ -13,12 +13,14 @@
 -- $5 int8[]  for each, after how many milliseconds without a heartbeat its jobs are stale
 -- $6 uuid    this worker
 -- $7 int8[]  ids of the jobs that this worker has; NULL: fresh jobs only
+-- $8 text[]  entrypoints of which no claim is logged
 -- > id int8, updated timestamptz, priority int4, attempts int4, entrypoint text, payload bytea,
 -- > headers jsonb    in the order (priority DESC, id)
 -- locks: the rows, SKIP LOCKED; waits for a claim under way that takes the same seat
 -- index: {queue}_ep_prio_id_idx, {queue}_picked_heartbeat_idx, {queue}_queue_manager_id_idx,
 --        {queue}_picked_slot_idx
--- log: picked, one a job
+-- log: picked, one a job, but for those of $8
+-- counted: what is logged, into the counts; such log rows count as aggregated
 -- notify: none (the trigger is silent on UPDATE)
 WITH wanted AS MATERIALIZED (
     SELECT w.entrypoint, w.most, w.seats, w.silence_ms * interval '1 millisecond' AS silence
@@ -104,8 +106,19 @@ WITH wanted AS MATERIALIZED (
     WHERE q.id = ANY (ARRAY(SELECT id FROM seated))
     RETURNING q.id, q.updated, q.priority, q.attempts, q.entrypoint, q.payload, q.headers
 ), logged AS (
-    INSERT INTO :log (job_id, status, priority, entrypoint)
-    SELECT id, 'picked', priority, entrypoint FROM claimed ORDER BY priority DESC, id
+    INSERT INTO :log (job_id, status, priority, entrypoint, aggregated)
+    SELECT id, 'picked', priority, entrypoint, false -- uncounted
+    SELECT id, 'picked', priority, entrypoint, true -- counted
+    FROM claimed
+    WHERE entrypoint <> ALL ($8::text[])
+    ORDER BY priority DESC, id
+), counts AS ( -- counted
+    INSERT INTO :counts (statistics, second, entrypoint, priority, status, count) -- counted
+    SELECT :statistics_literal::regclass, date_trunc('sec', now(), 'UTC'), entrypoint, -- counted
+           priority, 'picked', count(*) -- counted
+    FROM claimed -- counted
+    WHERE entrypoint <> ALL ($8) -- counted
+    GROUP BY entrypoint, priority -- counted
 )
 SELECT id, updated, priority, attempts, entrypoint, payload, headers
 FROM claimed

@@ -7,20 +7,21 @@
 -- $5 int8[]         delays in milliseconds
 -- $6 timestamptz[]  absolute times, NULL to use the delay
 -- $7 text[]         dedupe keys, NULL for none
+-- $8 bool[]         whether it is logged
 -- > ord int8, id int8    in input order; the existing job's id where there was one
 -- locks: RowExclusive on queue and log; the existing rows
 -- index: {queue}_unique_dedupe_key is the arbiter
--- log: queued, one for each job that was inserted
+-- log: queued, one for each job that was inserted and is to be logged
 -- notify: table_changed_event insert, by the trigger
 WITH input AS MATERIALIZED (
     SELECT i.ord, nextval(s.name) AS id, i.entrypoint, i.payload, i.headers, i.priority,
            coalesce(i.run_at, now() + i.delay_ms * interval '1 millisecond') AS execute_after,
-           i.dedupe_key
+           i.dedupe_key, i.logged
     FROM (SELECT pg_get_serial_sequence(:queue_literal, 'id')::regclass AS name OFFSET 0) AS s,
          unnest($1::text[], $2::bytea[], $3::jsonb[], $4::int4[], $5::int8[], $6::timestamptz[],
-                $7::text[])
+                $7::text[], $8::bool[])
              WITH ORDINALITY AS i (entrypoint, payload, headers, priority, delay_ms, run_at,
-                                   dedupe_key, ord)
+                                   dedupe_key, logged, ord)
 ), upserted AS (
     INSERT INTO :queue AS q (id, priority, execute_after, status, entrypoint, dedupe_key, payload,
                              headers)
@@ -36,6 +37,7 @@ WITH input AS MATERIALIZED (
     INSERT INTO :log (job_id, status, priority, entrypoint)
     SELECT input.id, 'queued', input.priority, input.entrypoint
     FROM input JOIN upserted ON upserted.id = input.id
+    WHERE input.logged
     ORDER BY input.ord
 )
 SELECT input.ord, coalesce(upserted.id, input.id) AS id

@@ -7,15 +7,17 @@
 --                   is retried
 -- $5 int8[]         for queued: delay in milliseconds
 -- $6 jsonb[]        tracebacks, NULL for none
+-- $7 bool[]         whether it is logged
 -- > ord int8    the places in the arrays of the jobs that were written; the others' claims are lost
 -- locks: the rows, in the order of their ids
 -- index: the primary key
--- log: one a job, with its traceback
+-- log: one a job that is to be logged, with its traceback
+-- counted: what is logged and what is successful, into the counts; such log rows count as aggregated
 -- notify: table_changed_event delete, by the trigger, once
 WITH input AS MATERIALIZED (
-    SELECT i.ord, i.id, i.token, i.status, i.delay_ms, i.traceback
-    FROM unnest($1::int8[], $2::timestamptz[], $4::text[], $5::int8[], $6::jsonb[])
-             WITH ORDINALITY AS i (id, token, status, delay_ms, traceback, ord)
+    SELECT i.ord, i.id, i.token, i.status, i.delay_ms, i.traceback, i.logged
+    FROM unnest($1::int8[], $2::timestamptz[], $4::text[], $5::int8[], $6::jsonb[], $7::bool[])
+             WITH ORDINALITY AS i (id, token, status, delay_ms, traceback, logged, ord)
 ), locked AS MATERIALIZED (
     SELECT q.id, q.updated, q.entrypoint, q.priority
     FROM :queue AS q
@@ -23,8 +25,8 @@ WITH input AS MATERIALIZED (
     ORDER BY q.id
     FOR UPDATE
 ), matched AS MATERIALIZED (
-    SELECT input.ord, input.id, input.status, input.delay_ms, input.traceback, locked.entrypoint,
-           locked.priority
+    SELECT input.ord, input.id, input.status, input.delay_ms, input.traceback, input.logged,
+           locked.entrypoint, locked.priority
     FROM input JOIN locked ON locked.id = input.id AND locked.updated = input.token
 ), gone AS (
     DELETE FROM :queue AS q
@@ -45,9 +47,18 @@ WITH input AS MATERIALIZED (
                                     * interval '1 millisecond'
     WHERE q.id = ANY (ARRAY(SELECT id FROM matched WHERE status = 'queued'))
 ), logged AS (
-    INSERT INTO :log (job_id, status, priority, entrypoint, traceback)
-    SELECT id, status:::status, priority, entrypoint, traceback
+    INSERT INTO :log (job_id, status, priority, entrypoint, traceback, aggregated)
+    SELECT id, status:::status, priority, entrypoint, traceback, false -- uncounted
+    SELECT id, status:::status, priority, entrypoint, traceback, true -- counted
     FROM matched
+    WHERE logged
     ORDER BY ord
+), counts AS ( -- counted
+    INSERT INTO :counts (statistics, second, entrypoint, priority, status, count) -- counted
+    SELECT :statistics_literal::regclass, date_trunc('sec', now(), 'UTC'), entrypoint, -- counted
+           priority, status, count(*) -- counted
+    FROM matched -- counted
+    WHERE logged OR status = 'successful' -- counted
+    GROUP BY entrypoint, priority, status -- counted
 )
 SELECT ord FROM matched ORDER BY ord

@@ -3,10 +3,11 @@
 -- $1 uuid    the worker that has ended
 -- $2 uuid    who takes them over
 -- $3 int8[]  ids, each once
+-- $4 bool    whether it is logged
 -- > ord int8    the places in the array of those that were still there
 -- locks: the rows
 -- index: the primary key
--- log: picked, one a job that changed hands
+-- log: picked, one a job that changed hands, if it is to be logged
 -- notify: none (the trigger is silent on UPDATE)
 WITH mine AS MATERIALIZED (
     SELECT q.id, q.queue_manager_id
@@ -21,7 +22,7 @@ WITH mine AS MATERIALIZED (
     RETURNING q.id, q.priority, q.entrypoint
 ), logged AS (
     INSERT INTO :log (job_id, status, priority, entrypoint)
-    SELECT id, 'picked', priority, entrypoint FROM taken ORDER BY id
+    SELECT id, 'picked', priority, entrypoint FROM taken WHERE $4 ORDER BY id
 )
 SELECT i.ord
 FROM unnest($3::int8[]) WITH ORDINALITY AS i (id, ord)

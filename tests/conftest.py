@@ -10,13 +10,26 @@ import itertools
 import pytest
 
 from lib import jobs as job_text
-from lib import program
+from lib import core, program
 from lib.cluster import Cluster
 from lib.handlers import Handlers
 from lib.journal import Journal
 
 PYTHON_SCRIPTS = program.REPOSITORY / "tests" / "interop" / "py"
 TEMPLATE = "pgqueuer_template"
+
+
+def pytest_generate_tests(metafunc):
+    """A test of the core list runs once a way."""
+    ways = core.ways_of(metafunc.function.__name__)
+    if ways:
+        metafunc.parametrize("way", ways, indirect=True)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if core.ways_of(getattr(item, "originalname", "")):
+            item.add_marker("core")
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +147,13 @@ def processes(tmp_path):
 
 
 @pytest.fixture
-def spawn_worker(processes, home, handlers, journal):
+def way(request, processes):
+    """How the test's workers go: as they go by default, or as the core list says."""
+    return core.Way(getattr(request, "param", "default"), processes)
+
+
+@pytest.fixture
+def spawn_worker(processes, home, handlers, journal, way):
     """`spawn_worker(database, *options, args=…, factory=…)` starts `pgqueuer run` and waits until
     it listens. By default the factory is the journal's, writing to the test's journal; `args` are
     then further arguments of it."""
@@ -144,7 +163,7 @@ def spawn_worker(processes, home, handlers, journal):
         if factory is None:
             factory, args = f"{handlers['journal']}:factory", [journal, *args]
         environment = program.clean_environment(
-            home, PGQUEUER_DSN=getattr(database, "dsn", database), **(env or {})
+            home, PGQUEUER_DSN=way.dsn(database), **way.environment, **(env or {})
         )
         worker = processes(
             [program.PROGRAM, "run", factory, *options, "--", *args], environment,
@@ -170,14 +189,16 @@ def drain(spawn_worker):
 
 @pytest.fixture
 def produce(handlers, home):
-    """`produce(database, jobs, on_conflict="raise", batch=1000, transaction=None)` enqueues with
-    the C library and returns the ids (0: left out). `check=False` returns the finished process."""
+    """`produce(database, jobs, on_conflict="raise", batch=1000, transaction=None, log_policy="")`
+    enqueues with the C library and returns the ids (0: left out). `check=False` returns the finished
+    process."""
 
     def run(database, jobs, on_conflict="raise", batch=1000, transaction="none", check=True,
-            **options):
+            log_policy="", **options):
         done = program.run(
             [handlers["prog_produce"], database.dsn, on_conflict, str(batch), transaction],
-            program.clean_environment(home), stdin=job_text.encode(jobs), **options,
+            program.clean_environment(home, LOG_POLICY=log_policy), stdin=job_text.encode(jobs),
+            **options,
         )
         if not check:
             return done

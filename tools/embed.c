@@ -2,7 +2,10 @@
  *
  * The text is written as numbers, byte for byte, so no escaping can change it. The comment lines
  * at the head of a file are not sent to the server; from those of the form "-- $n type ..." come
- * the parameters' types, which must be numbered 1, 2, 3 without a gap. */
+ * the parameters' types, which must be numbered 1, 2, 3 without a gap.
+ *
+ * A file in which lines end in "-- counted" holds two statements: NAME without them, and
+ * NAME_counted without those that end in "-- uncounted". */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +13,10 @@
 
 enum { FILE_BYTES_MAX = 64 * 1024, TYPE_BYTES = 32, PARAMS_MAX = 16 };
 
+static const char counted_mark[] = " -- counted", uncounted_mark[] = " -- uncounted";
+
 typedef struct sql_file {
-    char name[128];
+    char name[128], file[128]; /* of the statement; of the file, without ".sql" */
     char bytes[FILE_BYTES_MAX];
     size_t len, body; /* body: where the head comment ends */
     char types[PARAMS_MAX][TYPE_BYTES];
@@ -43,6 +48,7 @@ static int read_file(const char *path, sql_file *file)
         return fail(path, "is not named NAME.sql");
     memcpy(file->name, base, len - 4);
     file->name[len - 4] = '\0';
+    memcpy(file->file, file->name, sizeof(file->file));
     return 0;
 }
 
@@ -79,6 +85,54 @@ static int parse_file(const char *path, sql_file *file)
     return at < file->len ? 0 : fail(path, "holds no statement");
 }
 
+/* The length of a line without the mark, if it ends in that; 0: it does not. */
+static size_t unmarked(const char *line, size_t len, const char *mark)
+{
+    size_t mark_len = strlen(mark);
+
+    if (len <= mark_len || memcmp(line + len - mark_len, mark, mark_len) != 0)
+        return 0;
+    return len - mark_len;
+}
+
+/* Leaves out the lines with one mark, and the other mark itself. */
+static void keep_lines(sql_file *file, const char *keep, const char *leave_out)
+{
+    size_t out = file->body;
+
+    for (size_t at = file->body, next; at < file->len; at = next) {
+        const char *line = file->bytes + at;
+        size_t len = strcspn(line, "\n"), kept = unmarked(line, len, keep);
+
+        next = at + len + 1;
+        if (unmarked(line, len, leave_out) > 0)
+            continue;
+        if (kept > 0)
+            len = kept;
+        memmove(file->bytes + out, line, len);
+        out += len;
+        file->bytes[out++] = '\n';
+    }
+    file->len = out > file->body ? out - 1 : out;
+    file->bytes[file->len] = '\0';
+}
+
+/* Makes the counted statement of a file, if there is one. */
+static int add_counted(const char *path, sql_file *file, sql_file *counted)
+{
+    if (strstr(file->bytes + file->body, " -- counted\n") == NULL)
+        return 0;
+    if (strlen(file->name) + sizeof("_counted") > sizeof(file->name)) {
+        (void)fail(path, "has too long a name");
+        return -1;
+    }
+    *counted = *file;
+    strcat(counted->name, "_counted");
+    keep_lines(counted, counted_mark, uncounted_mark);
+    keep_lines(file, uncounted_mark, counted_mark);
+    return 1;
+}
+
 static void write_id(FILE *out, const char *name)
 {
     fputs("STATEMENT_", out);
@@ -97,7 +151,8 @@ static void write_header(FILE *out, const sql_file *files, int count)
         fputs(",\n", out);
     }
     fputs("    STATEMENT_COUNT\n} statement_id;\n\n"
-          "typedef struct statement_source {\n    const char *name;\n    const char *text;\n"
+          "typedef struct statement_source {\n    const char *name;\n    const char *file;\n    "
+          "const char *text;\n"
           "    size_t len;\n    const char *const *param_types;\n    size_t param_count;\n"
           "} statement_source;\n\n"
           "extern const statement_source statement_sources[STATEMENT_COUNT];\n\n#endif\n",
@@ -121,8 +176,9 @@ static void write_source(FILE *out, const sql_file *files, int count)
     }
     fputs("const statement_source statement_sources[STATEMENT_COUNT] = {\n", out);
     for (int i = 0; i < count; i++)
-        fprintf(out, "    {\"%s\", (const char *)text_%d, sizeof(text_%d) - 1, types_%d, %d},\n",
-                files[i].name, i, i, i, files[i].param_count);
+        fprintf(out,
+                "    {\"%s\", \"%s\", (const char *)text_%d, sizeof(text_%d) - 1, types_%d, %d},\n",
+                files[i].name, files[i].file, i, i, i, files[i].param_count);
     fputs("};\n", out);
 }
 
@@ -139,18 +195,27 @@ static int write_file(const char *path, void (*write)(FILE *, const sql_file *, 
 
 int main(int argc, char **argv)
 {
-    int count = argc - 3, status = 0;
+    int paths = argc - 3, count = 0, status = 0;
     sql_file *files;
 
-    if (count < 1)
+    if (paths < 1)
         return fail("usage", "embed OUT.h OUT.c NAME.sql...");
-    files = calloc((size_t)count, sizeof(*files));
+    files = calloc((size_t)paths * 2, sizeof(*files));
     if (files == NULL)
         return fail("embed", "out of memory");
-    for (int i = 0; status == 0 && i < count; i++) {
-        status = read_file(argv[i + 3], &files[i]);
+    for (int i = 0; status == 0 && i < paths; i++) {
+        sql_file *file = &files[count++];
+        int more = 0;
+
+        status = read_file(argv[i + 3], file);
         if (status == 0)
-            status = parse_file(argv[i + 3], &files[i]);
+            status = parse_file(argv[i + 3], file);
+        if (status == 0)
+            more = add_counted(argv[i + 3], file, file + 1);
+        if (more < 0)
+            status = 1;
+        else
+            count += more;
     }
     if (status == 0)
         status = write_file(argv[1], write_header, files, count);

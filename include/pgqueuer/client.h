@@ -45,6 +45,18 @@ typedef struct pgq_names {
         sizeof(pgq_names), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
     }
 
+/* What of a job's life becomes a row of the log. The producer writes the first of them, the worker
+ * the others; each follows its own setting. */
+typedef enum pgq_log_policy {
+    PGQ_LOG_POLICY_DEFAULT = 0,  /* of a job: the client's; of an entrypoint: the run's; of a client
+                                    or a run: full */
+    PGQ_LOG_POLICY_FULL = 1,     /* queued, picked, retries and its end, as Python writes them */
+    PGQ_LOG_POLICY_TERMINAL = 2, /* its end */
+    PGQ_LOG_POLICY_FAILURES = 3  /* its end unless it was successful. Successes are only counted,
+                                    in the statistics, which takes the extras of pgq_schema_install;
+                                    without them it is as TERMINAL */
+} pgq_log_policy;
+
 typedef struct pgq_connect_options {
     size_t struct_size;
     const char *dsn;              /* URI or key=value; NULL or "": libpq's own variables */
@@ -52,11 +64,13 @@ typedef struct pgq_connect_options {
     const char *application_name; /* NULL: "pgqueuer" unless the DSN says another */
     int connect_timeout_ms;       /* for each host of the DSN; 10 000 by default, at least 1 */
     int call_timeout_ms;          /* for each call of a client; 0 (the default): no limit */
+    pgq_log_policy log_policy;    /* of a client: what it enqueues and requeues is logged as queued
+                                     under FULL (the default) only */
 } pgq_connect_options;
 
-#define PGQ_CONNECT_OPTIONS_INIT                                \
-    {                                                           \
-        sizeof(pgq_connect_options), NULL, NULL, NULL, 10000, 0 \
+#define PGQ_CONNECT_OPTIONS_INIT                                                        \
+    {                                                                                   \
+        sizeof(pgq_connect_options), NULL, NULL, NULL, 10000, 0, PGQ_LOG_POLICY_DEFAULT \
     }
 
 typedef struct pgq_client pgq_client;
@@ -79,19 +93,25 @@ typedef enum pgq_on_conflict {
 /* One job to enqueue. Everything is borrowed for the time of the call. */
 typedef struct pgq_new_job {
     size_t struct_size;
-    const char *entrypoint; /* required, not empty, UTF-8 */
-    pgq_bytes payload;      /* opaque; data NULL: SQL NULL */
-    const char *headers;    /* text of one JSON object, or NULL */
-    int32_t priority;       /* larger runs first */
-    int64_t delay_ms;       /* from the server's clock, 0 to PGQ_DELAY_MS_MAX */
-    int64_t run_at_us;      /* absolute: microseconds since 1970-01-01 UTC; 0: use delay_ms */
-    const char *dedupe_key; /* at most one queued or picked job may have it; NULL: none */
+    const char *entrypoint;    /* required, not empty, UTF-8 */
+    pgq_bytes payload;         /* opaque; data NULL: SQL NULL */
+    const char *headers;       /* text of one JSON object, or NULL */
+    int32_t priority;          /* larger runs first */
+    int64_t delay_ms;          /* from the server's clock, 0 to PGQ_DELAY_MS_MAX */
+    int64_t run_at_us;         /* absolute: microseconds since 1970-01-01 UTC; 0: use delay_ms */
+    const char *dedupe_key;    /* at most one queued or picked job may have it; NULL: none */
+    pgq_log_policy log_policy; /* logged as queued under FULL only; DEFAULT: the client's, or FULL
+                                  with pgq_enqueue_on */
 } pgq_new_job;
 
-#define PGQ_NEW_JOB_INIT                                          \
-    {                                                             \
-        sizeof(pgq_new_job), NULL, {NULL, 0}, NULL, 0, 0, 0, NULL \
+#define PGQ_NEW_JOB_INIT                                                                  \
+    {                                                                                     \
+        sizeof(pgq_new_job), NULL, {NULL, 0}, NULL, 0, 0, 0, NULL, PGQ_LOG_POLICY_DEFAULT \
     }
+
+/* Checks a job as an enqueue does before it sends anything: PGQ_OK, PGQ_E_INVALID, PGQ_E_LIMIT,
+ * PGQ_E_NOMEM. Any thread. */
+PGQ_API PGQ_CHECKED pgq_code pgq_new_job_check(const pgq_new_job *job, pgq_error *err);
 
 /* Enqueues one job in a transaction of its own and returns its id (0: left out by skip).
  * Errors: PGQ_E_INVALID, PGQ_E_LIMIT, PGQ_E_DUPLICATE (raise), PGQ_E_SCHEMA_MISSING,
@@ -105,7 +125,10 @@ PGQ_API PGQ_CHECKED pgq_code pgq_enqueue(pgq_client *client, const pgq_new_job *
 /* Enqueues `count` jobs in one transaction: all of them or none. The array's stride is the
  * struct_size of its first element. ret_ids (may be NULL) has room for `count` ids and receives
  * them in input order. With update_priority a dedupe key may stand at most once in a call.
- * `where` of the error names the job by its index. An empty batch succeeds and sends nothing.
+ * `where` of the error names the job by its index: of one that is refused before anything is sent,
+ * and of one whose dedupe key is taken (where the role may not SELECT the queue's keys, it is the
+ * index's name). From 2000 jobs on, on_conflict raise goes by COPY; nothing else differs. An empty
+ * batch succeeds and sends nothing.
  * Errors: as pgq_enqueue. */
 PGQ_API PGQ_CHECKED pgq_code pgq_enqueue_batch(pgq_client *client, const pgq_new_job *jobs,
                                                size_t count, pgq_on_conflict on_conflict,

@@ -45,7 +45,8 @@ extern "C" {
     X(E_FACTORY, 18, 1, "the factory cannot be used")                                  \
     X(E_FAILING_LISTENER, 19, 5, "the listener does not receive its health check")     \
     X(E_IO, 20, 1, "input or output failed")                                           \
-    X(E_INTERNAL, 21, 1, "internal error, please report it")
+    X(E_INTERNAL, 21, 1, "internal error, please report it")                           \
+    X(E_BACKPRESSURE, 22, 8, "the producer's queue is full")
 
 typedef enum pgq_code {
 #define PGQ_X(name, number, status, text) PGQ_##name = number,

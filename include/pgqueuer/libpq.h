@@ -12,10 +12,12 @@
 extern "C" {
 #endif
 
-/* Enqueues `count` jobs with one statement on `conn`. Begins, commits and rolls back nothing: in a
- * transaction the jobs appear with the caller's COMMIT and wake workers then; outside of one the
- * statement commits by itself. A failure leaves the caller's transaction failed, as any failed
- * statement does. `names` may be NULL; otherwise as pgq_enqueue_batch.
+/* Enqueues `count` jobs on `conn`. In the caller's transaction nothing is begun, committed or
+ * rolled back: the jobs appear with the caller's COMMIT and wake workers then, and a failure leaves
+ * the transaction failed, as any failed statement does. Outside of one it is all or nothing by
+ * itself: one statement, or, where the jobs are so many that they go by COPY, a transaction that is
+ * committed or rolled back before this returns. `names` may be NULL; otherwise as
+ * pgq_enqueue_batch.
  * The connection must be idle or in a transaction, with no result pending and not in pipeline mode
  * (else PGQ_E_STATE or PGQ_E_UNSUPPORTED). Blocks as PQexecParams does.
  * Errors: as pgq_enqueue_batch. */

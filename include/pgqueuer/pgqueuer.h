@@ -6,6 +6,8 @@
 #include <pgqueuer/error.h>
 #include <pgqueuer/job.h>
 #include <pgqueuer/client.h>
+#include <pgqueuer/producer.h>
+#include <pgqueuer/import.h>
 #include <pgqueuer/admin.h>
 #include <pgqueuer/executor.h>
 #include <pgqueuer/worker.h>

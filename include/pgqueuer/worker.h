@@ -14,6 +14,15 @@ typedef enum pgq_on_failure {
     PGQ_ON_FAILURE_HOLD = 1    /* the row stays as `failed` until it is requeued or cancelled */
 } pgq_on_failure;
 
+/* How jobs are claimed. A leased job is locked in an open transaction while it runs, at most for
+ * the lease, and settled in it: quick jobs are a class faster so. A row's job is marked `picked`,
+ * with heartbeats: for slow jobs and for limits over the fleet. */
+typedef enum pgq_lane {
+    PGQ_LANE_AUTO = 0, /* by what is measured: leases while jobs take less than a quarter of one */
+    PGQ_LANE_ROW = 1,
+    PGQ_LANE_LEASE = 2 /* also when jobs turn out to be slow; limits still use the row lane */
+} pgq_lane;
+
 #define PGQ_CONCURRENCY_LIMIT_MAX 1000000
 #define PGQ_RATE_MAX 1e9 /* requests_per_second from here on: no limit */
 
@@ -36,12 +45,14 @@ typedef struct pgq_entrypoint_options {
     int64_t timeout_grace_ms;   /* between the telling and the failing, 0 to 86 400 000 */
     pgq_executor_factory executor_factory; /* how a job is run; NULL: by a call of the handler */
     const void *executor_config;           /* for the factory, which copies it */
+    pgq_lane lane;                         /* AUTO: the run's */
+    pgq_log_policy log_policy;
 } pgq_entrypoint_options;
 
 #define PGQ_ENTRYPOINT_OPTIONS_INIT                                                                \
     {                                                                                              \
         sizeof(pgq_entrypoint_options), PGQ_ON_FAILURE_DELETE, 0, false, PGQ_RATE_MAX, 0, 0, 5000, \
-            NULL, NULL                                                                             \
+            NULL, NULL, PGQ_LANE_AUTO, PGQ_LOG_POLICY_DEFAULT                                      \
     }
 
 typedef enum pgq_log_level {
@@ -84,7 +95,8 @@ typedef struct pgq_ledger pgq_ledger;
 typedef struct pgq_run_options {
     size_t struct_size;
     pgq_run_mode mode;
-    int batch_size;               /* jobs per claim at most, 1 to PGQ_BATCH_SIZE_MAX; 10 */
+    int batch_size;               /* jobs per claim at most, 1 to PGQ_BATCH_SIZE_MAX; 1000. A claim
+                                     never brings more than handlers begin in 50 ms */
     int threads;                  /* handler threads, 1 to PGQ_THREADS_MAX; cores, at least 4 */
     int lanes;                    /* database connections that claim, 1 to PGQ_LANES_MAX; 2 */
     int64_t dequeue_timeout_ms;   /* fallback poll, 1 to 86 400 000; 30 000 */
@@ -107,12 +119,17 @@ typedef struct pgq_run_options {
     pgq_ledger *ledger; /* shared memory in which a parent sees what runs; see supervise.h */
     int64_t only_job;   /* run only this job, which is picked already under this worker's id, and
                            end; see supervise.h. 0: work as usual */
+    pgq_lane lane;      /* with a ledger AUTO is ROW: a killer is found by its row */
+    int64_t lease_ms;   /* how long jobs may be leased, 20 to 5000 and at most a quarter of
+                           heartbeat_timeout_ms; 0: 250, or that quarter */
+    pgq_log_policy log_policy;
 } pgq_run_options;
 
-#define PGQ_RUN_OPTIONS_INIT                                                                   \
-    {                                                                                          \
-        sizeof(pgq_run_options), PGQ_MODE_CONTINUOUS, 10, 0, 2, 30000, 30000, 0, PGQ_LOG_INFO, \
-            NULL, NULL, 0, false, 10000, 10000, 30000, NULL, 0                                 \
+#define PGQ_RUN_OPTIONS_INIT                                                                     \
+    {                                                                                            \
+        sizeof(pgq_run_options), PGQ_MODE_CONTINUOUS, 1000, 0, 2, 30000, 30000, 0, PGQ_LOG_INFO, \
+            NULL, NULL, 0, false, 10000, 10000, 30000, NULL, 0, PGQ_LANE_AUTO, 0,                \
+            PGQ_LOG_POLICY_DEFAULT                                                               \
     }
 
 /* Makes a worker; no connection is made yet. The options are copied.

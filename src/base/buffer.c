@@ -36,9 +36,17 @@ char *buffer_reserve(buffer *buf, size_t more)
     return data + buf->len;
 }
 
+/* As buffer_reserve; most of the time there is room. */
+static inline char *room(buffer *buf, size_t more)
+{
+    if (!buf->broken && buf->capacity - buf->len > more)
+        return buf->data + buf->len;
+    return buffer_reserve(buf, more);
+}
+
 void buffer_add(buffer *buf, const void *bytes, size_t len)
 {
-    char *at = buffer_reserve(buf, len);
+    char *at = room(buf, len);
 
     if (at == NULL)
         return;
@@ -120,14 +128,15 @@ void buffer_add_json(buffer *buf, const char *text, size_t len)
     buffer_add_char(buf, '"');
 }
 
-/* Adds the low `size` bytes of value, the highest first. */
-static void add_network_order(buffer *buf, uint64_t value, size_t size)
+static inline void add_network_order(buffer *buf, uint64_t value, size_t size)
 {
-    unsigned char bytes[8];
+    char *at = room(buf, size);
 
-    for (size_t i = 0; i < size; i++)
-        bytes[i] = (unsigned char)(value >> (8 * (size - 1 - i)));
-    buffer_add(buf, bytes, size);
+    if (at == NULL)
+        return;
+    buffer_order(at, value, size);
+    buf->len += size;
+    at[size] = '\0';
 }
 
 void buffer_add_i16(buffer *buf, int16_t value)
@@ -147,10 +156,8 @@ void buffer_add_i64(buffer *buf, int64_t value)
 
 void buffer_put_i32(buffer *buf, size_t at, int32_t value)
 {
-    if (buf->broken)
-        return;
-    for (size_t i = 0; i < 4; i++)
-        buf->data[at + i] = (char)(unsigned char)((uint32_t)value >> (8 * (3 - i)));
+    if (!buf->broken)
+        buffer_order(buf->data + at, (uint32_t)value, 4);
 }
 
 void buffer_clear(buffer *buf)

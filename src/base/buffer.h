@@ -5,6 +5,8 @@
 
 #include "base/base.h"
 
+#include <endian.h>
+
 typedef struct buffer {
     char *data; /* NULL while nothing was added */
     size_t len;
@@ -30,6 +32,14 @@ void buffer_add_utf8(buffer *buf, const char *text, size_t len);
 
 /* Adds text as a JSON string, quotes included; invalid UTF-8 becomes U+FFFD. */
 void buffer_add_json(buffer *buf, const char *text, size_t len);
+
+/* Writes the low `size` bytes of value, one to eight, the highest first. */
+static inline void buffer_order(char *at, uint64_t value, size_t size)
+{
+    uint64_t wire = htobe64(value << (8 * (sizeof(value) - size)));
+
+    memcpy(at, &wire, size);
+}
 
 /* Network byte order, as the server's binary formats want it. */
 void buffer_add_i16(buffer *buf, int16_t value);

@@ -34,6 +34,20 @@ static inline void list_append(list *l, list_link *link)
     l->count++;
 }
 
+static inline void list_prepend(list *l, list_link *link)
+{
+    assert(link->owner == NULL);
+    link->owner = l;
+    link->prev = NULL;
+    link->next = l->first;
+    if (l->first != NULL)
+        l->first->prev = link;
+    else
+        l->last = link;
+    l->first = link;
+    l->count++;
+}
+
 static inline void list_remove(list *l, list_link *link)
 {
     assert(link->owner == l);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 const char *cli_text(const cli *c, option_id option)
@@ -145,4 +146,27 @@ bool cli_confirm(const char *question)
         return false;
     answer[strcspn(answer, "\n")] = '\0';
     return base_streq(answer, "y") || base_streq(answer, "Y") || base_streq(answer, "yes");
+}
+
+char **cli_own_arguments(void)
+{
+    enum { ARGUMENTS_MAX = 64 * 1024 };
+
+    buffer content = BUFFER_INIT;
+    pgq_error err = PGQ_ERROR_INIT;
+    char **words;
+    size_t count = 0, at = 0;
+
+    if (cli_read_file("/proc/self/cmdline", ARGUMENTS_MAX, &content, &err) != PGQ_OK)
+        return NULL;
+    for (size_t i = 0; i < content.len; i++)
+        count += content.data[i] == '\0';
+    words = calloc(count + 1, sizeof(*words));
+    for (size_t i = 0; words != NULL && i < count; i++) {
+        words[i] = content.data + at;
+        at += strlen(words[i]) + 1;
+    }
+    if (words == NULL)
+        buffer_release(&content);
+    return words;
 }

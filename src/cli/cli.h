@@ -86,6 +86,10 @@ bool cli_write(int fd, const char *bytes, size_t len);
  * PGQ_E_LIMIT, PGQ_E_NOMEM; what was read is in `content` also then. */
 pgq_code cli_read_file(const char *path, size_t limit, buffer *content, pgq_error *err);
 
+/* The words of this process as it was started, ended by NULL. Freed by freeing the first word, then
+ * the array. NULL without memory. */
+char **cli_own_arguments(void);
+
 /* Asks on the terminal. Without a terminal, or for another answer than y or yes: false. */
 bool cli_confirm(const char *question);
 
@@ -101,7 +105,13 @@ int cmd_dev_status(cli *c);
 int cmd_dev_psql(cli *c);
 int cmd_dev_reset(cli *c);
 int cmd_demo(cli *c);
+int cmd_bench_drain(cli *c);
+int cmd_bench_latency(cli *c);
+int cmd_bench_horizon(cli *c);
+int cmd_bench_backlog(cli *c);
+int cmd_bench_limits(cli *c);
 int cmd_install(cli *c);
+int cmd_upgrade(cli *c);
 int cmd_uninstall(cli *c);
 int cmd_verify(cli *c);
 int cmd_durability(cli *c);
@@ -111,6 +121,7 @@ int cmd_sql_uninstall(cli *c);
 int cmd_sql_durability(cli *c);
 int cmd_sql_autovac(cli *c);
 int cmd_queue(cli *c);
+int cmd_import(cli *c);
 int cmd_cancel(cli *c);
 int cmd_requeue(cli *c);
 int cmd_run(cli *c);

@@ -11,6 +11,7 @@ static pgq_install_options install_options(const cli *c)
 
     options.durability = (pgq_durability)cli_number(c, OPT_DURABILITY);
     options.create_schema = cli_flag(c, OPT_CREATE_SCHEMA);
+    options.extras = cli_flag(c, OPT_EXTRAS);
     return options;
 }
 
@@ -34,6 +35,8 @@ int cmd_install(cli *c)
 
     if (code == PGQ_OK)
         code = pgq_schema_install(client, &options, &err);
+    if (options.extras)
+        return finish(client, code, &err, "The PgQueuer schema and its extras are installed.");
     (void)snprintf(done, sizeof(done), "Installed PgQueuer schema (durability=%s).",
                    pgq_durability_name(options.durability));
     return finish(client, code, &err, done);
@@ -50,6 +53,21 @@ int cmd_uninstall(cli *c)
     return finish(client, code, &err, "Uninstalled PgQueuer schema.");
 }
 
+/* A word about the extras, for people: scripts compare what is on standard output. */
+static pgq_code tell_extras(pgq_client *client, pgq_error *err)
+{
+    char *schema = NULL;
+    bool present = false;
+    pgq_code code = pgq_schema_has_extras(client, &present, &schema, err);
+
+    if (code == PGQ_OK && present)
+        (void)fprintf(stderr, "The extras are installed (schema %s).\n", schema);
+    else if (code == PGQ_OK)
+        (void)fputs("The extras are not installed; pgqueuer install --extras adds them.\n", stderr);
+    pgq_text_free(schema);
+    return code;
+}
+
 int cmd_verify(cli *c)
 {
     pgq_expect expect = (pgq_expect)cli_number(c, OPT_EXPECT);
@@ -63,6 +81,8 @@ int cmd_verify(cli *c)
     code = cli_open(c, &client, &err);
     if (code == PGQ_OK)
         code = pgq_schema_verify(client, expect, &report, &err);
+    if (code == PGQ_OK && expect == PGQ_EXPECT_PRESENT)
+        code = tell_extras(client, &err);
     (void)pgq_client_free(client);
     if (code == PGQ_OK) {
         (void)puts(expect == PGQ_EXPECT_PRESENT

@@ -8,12 +8,16 @@
     }
 
 /* What `run` takes, and `config show` shows with the rest. */
-#define RUN_OPTIONS                                                                               \
-    OPT_BATCH_SIZE, OPT_THREADS, OPT_LANES, OPT_MAX_CONCURRENT_TASKS, OPT_DEQUEUE_TIMEOUT,        \
-        OPT_HEARTBEAT_TIMEOUT, OPT_DRAIN_TIMEOUT, OPT_MODE, OPT_SHUTDOWN_ON_LISTENER_FAILURE,     \
-        OPT_HEALTH_CHECK_INTERVAL, OPT_HEALTH_CHECK_TIMEOUT, OPT_LOG_AGGREGATION_INTERVAL,        \
-        OPT_PROCESSES, OPT_RESTART_ON_FAILURE, OPT_RESTART_DELAY, OPT_CRASH_LIMIT, OPT_LOG_LEVEL, \
-        OPT_LOG_FORMAT
+#define RUN_OPTIONS                                                                              \
+    OPT_BATCH_SIZE, OPT_THREADS, OPT_LANES, OPT_LANE, OPT_LEASE, OPT_LOG_POLICY,                 \
+        OPT_MAX_CONCURRENT_TASKS, OPT_DEQUEUE_TIMEOUT, OPT_HEARTBEAT_TIMEOUT, OPT_DRAIN_TIMEOUT, \
+        OPT_MODE, OPT_SHUTDOWN_ON_LISTENER_FAILURE, OPT_HEALTH_CHECK_INTERVAL,                   \
+        OPT_HEALTH_CHECK_TIMEOUT, OPT_LOG_AGGREGATION_INTERVAL, OPT_PROCESSES,                   \
+        OPT_RESTART_ON_FAILURE, OPT_RESTART_DELAY, OPT_CRASH_LIMIT, OPT_LOG_LEVEL, OPT_LOG_FORMAT
+
+#define BENCH_OPTIONS                                                                       \
+    OPT_JOBS, OPT_ROUNDS, OPT_WORKERS, OPT_LANE, OPT_LOG_POLICY, OPT_BATCH_SIZE, OPT_LANES, \
+        OPT_THREADS, OPT_LEASE, OPT_BARE, OPT_JSON, OPT_OUTPUT
 
 const command commands[] = {
     {.name = "dev start",
@@ -58,15 +62,93 @@ const command commands[] = {
      .run = cmd_demo,
      .args_max = 1,
      .options = LIST(OPT_KEEP)},
+    {.name = "bench drain",
+     .group = "Start",
+     .synopsis = "[OPTIONS]",
+     .summary = "measure how many jobs a second it does, and what one costs",
+     .details = "Enqueues jobs that do nothing and has a worker do them, with each lane and log "
+                "policy, tuned and with the defaults of `run`; says what a job costs: bytes of "
+                "WAL, commits, statements, dead rows, the worker's CPU time. A schema of its own "
+                "is made for it and removed at the end; the queue of the database is not touched. "
+                "What else the server does is in the figures: give it a quiet one.\nExample: "
+                "pgqueuer bench drain --jobs 200000 --rounds 5",
+     .run = cmd_bench_drain,
+     .connects = true,
+     .options = LIST(BENCH_OPTIONS)},
+    {.name = "bench latency",
+     .group = "Start",
+     .synopsis = "[OPTIONS]",
+     .summary = "measure how long it is from a job's commit to the start of its handler",
+     .details = "The worker is idle and is told by LISTEN. The time runs from the moment at which "
+                "the producer knows of its commit; p50, p99 and the longest are shown.",
+     .run = cmd_bench_latency,
+     .connects = true,
+     .options = LIST(BENCH_OPTIONS)},
+    {.name = "bench horizon",
+     .group = "Start",
+     .synopsis = "[OPTIONS]",
+     .summary = "measure how slow a long transaction elsewhere makes the queue",
+     .details = "A session holds the xmin horizon, as a backup or a forgotten transaction does, so "
+                "that no dead row can be removed. One worker runs through while the jobs come in "
+                "ten steps; the rates of the first and the last one are shown, beside those "
+                "without such a session. --jobs 500000 is the full measure.",
+     .run = cmd_bench_horizon,
+     .connects = true,
+     .options = LIST(BENCH_OPTIONS)},
+    {.name = "bench backlog",
+     .group = "Start",
+     .synopsis = "[OPTIONS]",
+     .summary = "measure how slow a long queue is",
+     .details = "Two queues are filled, with --jobs jobs and with a tenth of that (100000 at "
+                "most); some thousand jobs of each are done. --jobs 10000000 is the full measure; "
+                "it needs some gigabytes.",
+     .run = cmd_bench_backlog,
+     .connects = true,
+     .options = LIST(BENCH_OPTIONS)},
+    {.name = "bench limits",
+     .group = "Start",
+     .synopsis = "[OPTIONS]",
+     .summary = "say what limits a queue in this database, and what would help",
+     .details = "Measures a round trip and a commit, and looks at what holds the xmin horizon, at "
+                "replication, connections, a pooler and some settings. It takes a second or two, "
+                "makes no object, and needs no right but to connect. The other kinds say it too, "
+                "below their table.",
+     .run = cmd_bench_limits,
+     .connects = true,
+     .options = LIST(OPT_JSON, OPT_OUTPUT)},
 
     {.name = "install",
      .group = "Schema",
      .synopsis = "[OPTIONS]",
      .summary = "create the tables and everything that belongs to them",
+     .details =
+         "With --extras an installation that is there already gets what it lacks of them, in "
+         "a schema of their own: tables in which workers count what they settle, for the log "
+         "policy failures and for cheaper statistics, and imports remember how far they have "
+         "come, and functions that enqueue, for producers in any language "
+         "(SELECT pgqueuer_c.enqueue('name', 'payload')).",
      .run = cmd_install,
      .connects = true,
      .names = true,
-     .options = LIST(OPT_DURABILITY, OPT_CREATE_SCHEMA)},
+     .options = LIST(OPT_DURABILITY, OPT_CREATE_SCHEMA, OPT_EXTRAS)},
+    {.name = "upgrade",
+     .group = "Schema",
+     .synopsis = "[--plan] [OPTIONS]",
+     .summary = "bring the objects of an older release, Python's too, up to date",
+     .details =
+         "Compares the database with what install makes and changes what differs; workers may go "
+         "on "
+         "working. Each step is done by itself, under a lock timeout; indexes are built "
+         "concurrently. What an interrupted upgrade has done stays done, and the next one goes on. "
+         "--durability counts for tables that are missing.\n"
+         "--plan prints a script for psql: every step with its reason, the lock that it takes, "
+         "whether the table is rewritten, and how many rows that has by the server's estimate; "
+         "with --json one document.",
+     .run = cmd_upgrade,
+     .connects = true,
+     .names = true,
+     .options = LIST(OPT_PLAN, OPT_JSON, OPT_EXTRAS, OPT_DURABILITY, OPT_WIDEN_ID, OPT_LOCK_TIMEOUT,
+                     OPT_PATIENCE)},
     {.name = "uninstall",
      .group = "Schema",
      .synopsis = "[OPTIONS]",
@@ -106,7 +188,7 @@ const command commands[] = {
      .summary = "print what install sends; needs no connection",
      .run = cmd_sql_install,
      .names = true,
-     .options = LIST(OPT_DURABILITY, OPT_CREATE_SCHEMA)},
+     .options = LIST(OPT_DURABILITY, OPT_CREATE_SCHEMA, OPT_EXTRAS)},
     {.name = "sql uninstall",
      .group = "Schema",
      .synopsis = "[OPTIONS]",
@@ -142,7 +224,31 @@ const command commands[] = {
      .args_min = 1,
      .args_max = 2,
      .options = LIST(OPT_PRIORITY, OPT_DELAY, OPT_AT, OPT_HEADERS, OPT_DEDUPE_KEY, OPT_ON_CONFLICT,
-                     OPT_COUNT)},
+                     OPT_COUNT, OPT_LOG_POLICY)},
+    {.name = "import",
+     .group = "Produce",
+     .synopsis = "FILE|- [OPTIONS]",
+     .summary = "enqueue a job for each line of a file or stream",
+     .details =
+         "A line is a JSON object with entrypoint, payload (a text, or any JSON value as it is "
+         "written) or payload_base64, priority, headers, delay (seconds) or execute_after, "
+         "dedupe_key; or a record of CSV, whose first line names the columns. Options stand in for "
+         "what a line leaves out.\n"
+         "The jobs go in by chunks of 10000. With the extras (install --extras) each chunk is "
+         "committed together with its place in the file: the same command, started again after "
+         "it was interrupted, goes on there, and each line is imported exactly once. A file that "
+         "was imported to its end is refused with exit status 7, unless --again; what was "
+         "appended to it since is imported.\n"
+         "Exit status 1 when lines were rejected; the others are in.\n"
+         "Example: pgqueuer import jobs.jsonl --entrypoint mail --rejects rejects.jsonl",
+     .run = cmd_import,
+     .connects = true,
+     .names = true,
+     .args_min = 1,
+     .args_max = 1,
+     .options =
+         LIST(OPT_ENTRYPOINT, OPT_PRIORITY, OPT_DELAY, OPT_AT, OPT_HEADERS, OPT_ON_CONFLICT,
+              OPT_LOG_POLICY, OPT_FORMAT, OPT_REJECTS, OPT_IMPORT_NAME, OPT_RESUME, OPT_AGAIN)},
 
     {.name = "cancel",
      .group = "Act",
@@ -169,7 +275,8 @@ const command commands[] = {
      .connects = true,
      .names = true,
      .args_min = 1,
-     .args_max = PGQ_REQUEUE_IDS_MAX},
+     .args_max = PGQ_REQUEUE_IDS_MAX,
+     .options = LIST(OPT_LOG_POLICY)},
 
     {.name = "run",
      .group = "Work",

@@ -119,6 +119,7 @@ pgq_code cli_connect_options(cli *c, pgq_connect_options *options, pgq_error *er
     options->names = cli_names(c);
     options->application_name = cli_text(c, OPT_APPLICATION_NAME);
     options->connect_timeout_ms = (int)cli_number(c, OPT_CONNECT_TIMEOUT);
+    options->log_policy = (pgq_log_policy)(cli_number(c, OPT_LOG_POLICY) + 1);
     code = choose_dsn(c, &options->dsn, err);
     return code;
 }

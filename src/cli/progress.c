@@ -17,20 +17,40 @@ void progress_begin(progress *p, const char *what, int64_t total)
     p->shown_us = p->begun_us;
 }
 
-static void draw(progress *p, int64_t done, int64_t now_us)
+static void draw_bar(int64_t done, int64_t total)
 {
     static const char cells[] = "##############################";
     static const char gaps[] = "..............................";
-    int full = p->total > 0 ? (int)(done * BAR_CELLS / p->total) : BAR_CELLS;
-    double seconds = (double)(now_us - p->begun_us) / 1e6;
+    int full = done < total ? (int)(done * BAR_CELLS / total) : BAR_CELLS;
 
     _Static_assert(sizeof(cells) == BAR_CELLS + 1 && sizeof(gaps) == BAR_CELLS + 1, "bar");
-    if (full > BAR_CELLS)
-        full = BAR_CELLS;
-    (void)fprintf(stderr, "\r%s [%.*s%.*s] %lld/%lld  %.0f/s \033[K", p->what, full, cells,
-                  BAR_CELLS - full, gaps, (long long)done, (long long)p->total,
-                  seconds > 0 ? (double)done / seconds : 0);
+    (void)fprintf(stderr, " [%.*s%.*s]", full, cells, BAR_CELLS - full, gaps);
+}
+
+static void draw(progress *p, int64_t done, int64_t now_us)
+{
+    double seconds = (double)(now_us - p->begun_us) / 1e6;
+
+    (void)fprintf(stderr, "\r%s", p->what);
+    if (p->total > 0)
+        draw_bar(done, p->total);
+    else if (p->of_parts > 0)
+        draw_bar(p->part, p->of_parts);
+    (void)fprintf(stderr, " %lld", (long long)done);
+    if (p->total > 0)
+        (void)fprintf(stderr, "/%lld", (long long)p->total);
+    (void)fprintf(stderr, "  %.0f/s \033[K", seconds > 0 ? (double)done / seconds : 0);
     p->shown = true;
+}
+
+static void write_line(const progress *p, int64_t done)
+{
+    (void)fprintf(stderr, "%s: %lld", p->what, (long long)done);
+    if (p->total > 0)
+        (void)fprintf(stderr, " of %lld", (long long)p->total);
+    else if (p->of_parts > 0)
+        (void)fprintf(stderr, " (%d%%)", (int)(p->part * 100 / p->of_parts));
+    (void)fputc('\n', stderr);
 }
 
 void progress_show(progress *p, int64_t done)
@@ -44,7 +64,14 @@ void progress_show(progress *p, int64_t done)
     if (p->terminal)
         draw(p, done, now_us);
     else
-        (void)fprintf(stderr, "%s: %lld of %lld\n", p->what, (long long)done, (long long)p->total);
+        write_line(p, done);
+}
+
+void progress_show_part(progress *p, int64_t done, int64_t part, int64_t of_parts)
+{
+    p->part = part;
+    p->of_parts = of_parts;
+    progress_show(p, done);
 }
 
 void progress_end(progress *p)

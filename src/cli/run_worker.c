@@ -51,6 +51,9 @@ static pgq_run_options run_options(const cli *c, run_log *l)
     options.batch_size = (int)cli_number(c, OPT_BATCH_SIZE);
     options.threads = (int)cli_number(c, OPT_THREADS);
     options.lanes = (int)cli_number(c, OPT_LANES);
+    options.lane = (pgq_lane)cli_number(c, OPT_LANE);
+    options.lease_ms = cli_number(c, OPT_LEASE);
+    options.log_policy = (pgq_log_policy)(cli_number(c, OPT_LOG_POLICY) + 1);
     options.dequeue_timeout_ms = cli_number(c, OPT_DEQUEUE_TIMEOUT);
     options.heartbeat_timeout_ms = cli_number(c, OPT_HEARTBEAT_TIMEOUT);
     options.drain_timeout_ms = cli_number(c, OPT_DRAIN_TIMEOUT);

@@ -19,8 +19,7 @@ enum {
     DELAY_MAX_US = 60 * 1000 * 1000,
     STALE_PULSE_US = 5 * 1000 * 1000, /* a loop that has not turned for so long hangs */
     STARTING_US = 60 * 1000 * 1000,   /* and so does a factory that takes longer */
-    ARGUMENTS_MAX = 64 * 1024,
-    TURN_US = 1000 * 1000 /* how often the children are looked at */
+    TURN_US = 1000 * 1000             /* how often the children are looked at */
 };
 
 static const int watched_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD};
@@ -39,28 +38,6 @@ static void start(supervisor *s, child *ch)
     run_log_event(&s->log, PGQ_LOG_INFO, "worker.process_started", fields, BASE_COUNT(fields));
 }
 
-/* The words of this process as it was started; the memory stays until the end. NULL without. */
-static char **own_arguments(void)
-{
-    buffer content = BUFFER_INIT;
-    pgq_error err = PGQ_ERROR_INIT;
-    char **words;
-    size_t count = 0, at = 0;
-
-    if (cli_read_file("/proc/self/cmdline", ARGUMENTS_MAX, &content, &err) != PGQ_OK)
-        return NULL;
-    for (size_t i = 0; i < content.len; i++)
-        count += content.data[i] == '\0';
-    words = calloc(count + 1, sizeof(*words));
-    for (size_t i = 0; words != NULL && i < count; i++) {
-        words[i] = content.data + at;
-        at += strlen(words[i]) + 1;
-    }
-    if (words == NULL)
-        buffer_release(&content);
-    return words;
-}
-
 static pgq_code open_supervisor(supervisor *s, pgq_error *err)
 {
     sigset_t mask;
@@ -75,7 +52,7 @@ static pgq_code open_supervisor(supervisor *s, pgq_error *err)
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGCHLD, SIG_DFL); /* whoever started us may have ignored it */
     s->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-    s->argv = own_arguments();
+    s->argv = cli_own_arguments();
     if (s->signal_fd < 0 || s->argv == NULL)
         return error_set(err, PGQ_E_IO, "the supervisor cannot be set up: %s", strerror(errno));
     code = suspects_open(s, err);

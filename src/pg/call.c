@@ -57,8 +57,24 @@ pgq_code pg_conn_open(pg_conn *conn, int64_t deadline_us, pgq_error *err)
     return pg_conn_error(conn)->code;
 }
 
+/* As turn; while nothing has come, the watch looks when it is time. */
+static pgq_code watched_turn(pg_conn *conn, int64_t deadline_us, pg_watch *watch)
+{
+    pgq_code code;
+
+    if (watch == NULL || watch->next_us >= deadline_us)
+        return turn(conn, deadline_us);
+    code = turn(conn, watch->next_us);
+    if (code != PGQ_E_TIMEOUT)
+        return code;
+    watch->look(watch->user);
+    watch->next_us = clock_monotonic_us() + watch->every_us;
+    return PGQ_OK;
+}
+
 /* Waits for the next reply; a timeout closes the connection, for its pipeline is not empty. */
-static pgq_code next_reply(pg_conn *conn, int64_t deadline_us, pg_reply *reply, pgq_error *err)
+static pgq_code next_reply(pg_conn *conn, int64_t deadline_us, pg_watch *watch, pg_reply *reply,
+                           pgq_error *err)
 {
     for (;;) {
         pgq_code code;
@@ -66,7 +82,7 @@ static pgq_code next_reply(pg_conn *conn, int64_t deadline_us, pg_reply *reply, 
         pg_conn_next(conn, reply);
         if (reply->kind != PG_REPLY_NONE)
             return PGQ_OK;
-        code = turn(conn, deadline_us);
+        code = watched_turn(conn, deadline_us, watch);
         if (code == PGQ_OK)
             continue;
         pg_conn_close(conn);
@@ -84,7 +100,7 @@ static pgq_code outcome_unknown(const pg_reply *reply, pgq_error *err)
 }
 
 /* Reads replies up to the sync. The first error counts; the last rows are kept. */
-static pgq_code drain(pg_conn *conn, int64_t deadline_us, pg_result *ret_result,
+static pgq_code drain(pg_conn *conn, int64_t deadline_us, pg_watch *watch, pg_result *ret_result,
                       char *ret_constraint, pgq_error *err)
 {
     pg_result rows = PG_RESULT_INIT;
@@ -93,7 +109,7 @@ static pgq_code drain(pg_conn *conn, int64_t deadline_us, pg_result *ret_result,
     pgq_code code;
 
     do {
-        code = next_reply(conn, deadline_us, &reply, err);
+        code = next_reply(conn, deadline_us, watch, &reply, err);
         if (code == PGQ_OK && reply.kind == PG_REPLY_LOST)
             code = outcome_unknown(&reply, err);
         if (code != PGQ_OK) {
@@ -141,7 +157,7 @@ static pgq_code call_once(pg_conn *conn, statement_id id, const params *p, int64
     code = pg_conn_sync(conn);
     if (code == PGQ_E_NOMEM)
         return not_sent(conn, code, err);
-    return drain(conn, deadline_us, ret_result, ret_constraint, err);
+    return drain(conn, deadline_us, NULL, ret_result, ret_constraint, err);
 }
 
 pgq_code pg_conn_call(pg_conn *conn, statement_id id, const params *p, int64_t deadline_us,
@@ -156,8 +172,8 @@ pgq_code pg_conn_call(pg_conn *conn, statement_id id, const params *p, int64_t d
     return code;
 }
 
-pgq_code pg_conn_call_sql(pg_conn *conn, const char *sql, int64_t deadline_us,
-                          pg_result *ret_result, pgq_error *err)
+static pgq_code call_sql(pg_conn *conn, const char *sql, int64_t deadline_us, pg_watch *watch,
+                         pg_result *ret_result, pgq_error *err)
 {
     pgq_code code = pg_conn_send_sql(conn, sql);
 
@@ -166,13 +182,70 @@ pgq_code pg_conn_call_sql(pg_conn *conn, const char *sql, int64_t deadline_us,
     code = pg_conn_sync(conn);
     if (code == PGQ_E_NOMEM)
         return not_sent(conn, code, err);
-    return drain(conn, deadline_us, ret_result, NULL, err);
+    return drain(conn, deadline_us, watch, ret_result, NULL, err);
 }
 
-pgq_code pg_conn_run_script(pg_conn *conn, const char *const *sqls, size_t count,
-                            int64_t deadline_us, pgq_error *err)
+pgq_code pg_conn_call_sql(pg_conn *conn, const char *sql, int64_t deadline_us,
+                          pg_result *ret_result, pgq_error *err)
+{
+    return call_sql(conn, sql, deadline_us, NULL, ret_result, err);
+}
+
+/* The COMMIT of a failed transaction succeeds, with another tag. */
+static pgq_code commit(pg_conn *conn, int64_t deadline_us, pgq_error *err)
 {
     pg_result committed = PG_RESULT_INIT;
+    pgq_code code = pg_conn_call_sql(conn, "COMMIT", deadline_us, &committed, err);
+
+    if (code == PGQ_OK && !base_streq(result_tag(&committed), "COMMIT"))
+        code = error_set(err, PGQ_E_DATABASE, "the transaction was rolled back");
+    result_release(&committed);
+    return code;
+}
+
+/* After a failure inside a transaction: it is ended, or the connection is. */
+static void roll_back(pg_conn *conn, int64_t deadline_us)
+{
+    if (pg_conn_state(conn) == PG_READY &&
+        pg_conn_call_sql(conn, "ROLLBACK", deadline_us, NULL, NULL) != PGQ_OK)
+        pg_conn_close(conn);
+}
+
+static pgq_code nothing_done(pgq_code code, pgq_error *err)
+{
+    if (code != PGQ_E_OUTCOME_UNKNOWN && code != PGQ_E_TIMEOUT && code != PGQ_E_CONNECTION_LOST)
+        return code;
+    if (code == PGQ_E_OUTCOME_UNKNOWN)
+        code = PGQ_E_CONNECTION_LOST;
+    if (err != NULL)
+        err->code = code;
+    error_hint(err, "nothing of it was committed");
+    return code;
+}
+
+pgq_code pg_conn_transaction(pg_conn *conn, pg_body body, void *user, int64_t deadline_us,
+                             pgq_error *err)
+{
+    bool unprepared = conn->unprepared, again;
+    pgq_code code;
+
+    do {
+        code = pg_conn_call_sql(conn, "BEGIN", deadline_us, NULL, err);
+        if (code == PGQ_OK)
+            code = body(user, err);
+        if (code == PGQ_OK)
+            return commit(conn, deadline_us, err);
+        code = nothing_done(code, err);
+        roll_back(conn, deadline_us);
+        again = conn->unprepared != unprepared && pg_conn_state(conn) == PG_READY;
+        unprepared = conn->unprepared;
+    } while (again);
+    return code;
+}
+
+static pgq_code run_script(pg_conn *conn, const char *const *sqls, size_t count,
+                           int64_t deadline_us, pg_watch *watch, pgq_error *err)
+{
     pgq_code code = pg_conn_send_sql(conn, "BEGIN");
 
     for (size_t i = 0; code == PGQ_OK && i < count; i++)
@@ -181,18 +254,26 @@ pgq_code pg_conn_run_script(pg_conn *conn, const char *const *sqls, size_t count
         code = pg_conn_sync(conn);
     if (code != PGQ_OK)
         return not_sent(conn, code, err);
-    code = drain(conn, deadline_us, NULL, NULL, err);
+    code = drain(conn, deadline_us, watch, NULL, NULL, err);
     if (pg_conn_state(conn) != PG_READY)
         return code;
-    if (code != PGQ_OK) {
-        if (pg_conn_call_sql(conn, "ROLLBACK", deadline_us, NULL, NULL) != PGQ_OK)
-            pg_conn_close(conn);
-        return code;
-    }
-    code = pg_conn_call_sql(conn, "COMMIT", deadline_us, &committed, err);
-    /* the COMMIT of a failed transaction succeeds, with another tag */
-    if (code == PGQ_OK && !base_streq(result_tag(&committed), "COMMIT"))
-        code = error_set(err, PGQ_E_DATABASE, "the transaction was rolled back");
-    result_release(&committed);
+    if (code == PGQ_OK)
+        return commit(conn, deadline_us, err);
+    roll_back(conn, deadline_us);
     return code;
+}
+
+pgq_code pg_conn_run_script(pg_conn *conn, const char *const *sqls, size_t count,
+                            int64_t deadline_us, pgq_error *err)
+{
+    return run_script(conn, sqls, count, deadline_us, NULL, err);
+}
+
+pgq_code pg_conn_run_watched(pg_conn *conn, const char *const *sqls, size_t count, pg_watch *watch,
+                             pgq_error *err)
+{
+    watch->next_us = clock_monotonic_us() + watch->every_us;
+    if (count == 1)
+        return call_sql(conn, sqls[0], CLOCK_NEVER, watch, NULL, err);
+    return run_script(conn, sqls, count, CLOCK_NEVER, watch, err);
 }

@@ -29,10 +29,14 @@ pgq_code pgq_client_open(const pgq_connect_options *options, pgq_client **ret_cl
     if (own.call_timeout_ms < 0)
         return error_set(err, PGQ_E_INVALID, "call_timeout_ms is negative: %d",
                          own.call_timeout_ms);
+    if ((unsigned)own.log_policy > PGQ_LOG_POLICY_FAILURES)
+        return error_set(err, PGQ_E_INVALID, "there is no log policy %d", (int)own.log_policy);
     client = calloc(1, sizeof(*client));
     if (client == NULL)
         return error_nomem(err);
     client->call_timeout_us = (int64_t)own.call_timeout_ms * 1000;
+    client->log_policy =
+        own.log_policy != PGQ_LOG_POLICY_DEFAULT ? own.log_policy : PGQ_LOG_POLICY_FULL;
     code = names_resolve(own.names, &client->names, err);
     if (code == PGQ_OK)
         code = target_parse(&own, &client->where, err);

@@ -9,7 +9,8 @@ struct pgq_client {
     names names;
     statements *statements;
     pg_conn *conn;
-    int64_t call_timeout_us; /* 0: no limit */
+    int64_t call_timeout_us;   /* 0: no limit */
+    pgq_log_policy log_policy; /* not DEFAULT */
 };
 
 /* Makes the connection ready, connecting again if it was lost, and gives the instant at which the

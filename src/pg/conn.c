@@ -35,6 +35,17 @@ pgq_code pg_conn_new(const target *t, const statements *s, pg_conn **ret_conn)
     return PGQ_OK;
 }
 
+void conn_set_detail(pg_conn *conn, char *detail)
+{
+    free(conn->detail);
+    conn->detail = detail;
+}
+
+const char *pg_conn_detail(const pg_conn *conn)
+{
+    return conn->detail;
+}
+
 void conn_drop(pg_conn *conn)
 {
     conn->attempt.resolver = resolver_free(conn->attempt.resolver);
@@ -42,6 +53,7 @@ void conn_drop(pg_conn *conn)
         PQfreemem(conn->notification);
     conn->notification = NULL;
     result_release(&conn->held.result);
+    conn_set_detail(conn, NULL);
     PQfinish(conn->pq);
     conn->pq = NULL;
     conn->dying = conn->write_pending = conn->front_answered = conn->prepare_failed = false;
@@ -285,6 +297,15 @@ static bool is_of_pooler(const PGresult *result)
     return sqlstate != NULL && (base_streq(sqlstate, "26000") || base_streq(sqlstate, "42P05"));
 }
 
+/* Without memory there is no detail. */
+static void note_detail(pg_conn *conn, const PGresult *result)
+{
+    char *detail = NULL;
+
+    (void)base_strdup(PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL), &detail);
+    conn_set_detail(conn, detail);
+}
+
 static void note_fatal(pg_conn *conn, const PGresult *result)
 {
     pg_reply last = {.kind = PG_REPLY_NONE};
@@ -327,7 +348,7 @@ static bool take_result(pg_conn *conn, const expected *front, PGresult *result)
     case PGRES_COMMAND_OK:
     case PGRES_TUPLES_OK:
         held->kind = PG_REPLY_ROWS;
-        held->result.handle = (struct pg_result_handle *)(void *)result;
+        held->result = result_of(result);
         return front->kind != EXPECT_SYNC;
     case PGRES_PIPELINE_SYNC:
         held->kind = PG_REPLY_SYNC;
@@ -344,7 +365,9 @@ static bool take_result(pg_conn *conn, const expected *front, PGresult *result)
         }
         held->kind = PG_REPLY_ERROR;
         conn->unprepared |= is_of_pooler(result);
-        (void)read_error(result, statement_name(conn, front), held->constraint, &held->error);
+        if (read_error(result, statement_name(conn, front), held->constraint, &held->error) ==
+            PGQ_E_DUPLICATE)
+            note_detail(conn, result);
         break;
     default:
         usable = false; /* COPY and the like: not something that we ever ask for */

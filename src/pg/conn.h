@@ -96,8 +96,37 @@ pgq_code pg_conn_call(pg_conn *conn, statement_id id, const params *p, int64_t d
 pgq_code pg_conn_call_sql(pg_conn *conn, const char *sql, int64_t deadline_us,
                           pg_result *ret_result, pgq_error *err);
 
+/* Runs a COPY with the rows of `source`, outside of pipeline mode, with nothing under way. Errors
+ * and ret_constraint as pg_conn_call; a connection that is lost, or late, is closed. */
+pgq_code pg_conn_copy(pg_conn *conn, statement_id id, rows_source source, void *user,
+                      int64_t deadline_us, char *ret_constraint, pgq_error *err);
+
+/* The server's DETAIL of the last unique violation: which key. NULL: it said none, or this role may
+ * not see it. For finding the row; never for a message, it quotes what the caller stores. */
+const char *pg_conn_detail(const pg_conn *conn);
+
+/* Runs `body` between BEGIN and COMMIT. What is lost before the COMMIT was sent is not done:
+ * PGQ_E_CONNECTION_LOST and not PGQ_E_OUTCOME_UNKNOWN, which only the COMMIT can mean. A body
+ * that was refused only because a pooler's session lacks a prepared statement runs once more. */
+typedef pgq_code (*pg_body)(void *user, pgq_error *err);
+pgq_code pg_conn_transaction(pg_conn *conn, pg_body body, void *user, int64_t deadline_us,
+                             pgq_error *err);
+
 /* Runs statements of plain SQL in one transaction: all of them or none. */
 pgq_code pg_conn_run_script(pg_conn *conn, const char *const *sqls, size_t count,
                             int64_t deadline_us, pgq_error *err);
+
+/* Looks, by other means than this connection, what a statement that takes long is waiting for. */
+typedef struct pg_watch {
+    void (*look)(void *user);
+    void *user;
+    int64_t every_us;
+    int64_t next_us; /* set by the call */
+} pg_watch;
+
+/* Runs one statement alone, as those must be that are not allowed in a transaction, or several in
+ * one transaction. Without a deadline; the watch looks now and then while it takes. */
+pgq_code pg_conn_run_watched(pg_conn *conn, const char *const *sqls, size_t count, pg_watch *watch,
+                             pgq_error *err);
 
 #endif

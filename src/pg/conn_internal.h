@@ -43,6 +43,7 @@ struct pg_connection {
     bool used[STATEMENT_COUNT], prepared[STATEMENT_COUNT];
     bool unprepared; /* a prepared statement was not ours to use: a pooler changes our sessions */
     PGnotify *notification;
+    char *detail; /* of the last unique violation; NULL: none */
 };
 
 /* The one place where the state changes. */
@@ -57,6 +58,9 @@ void conn_drop(pg_conn *conn);
 /* libpq's notice receiver. Its own prints to stderr; and the last words of a server that ends an
  * idle session come as a notice. `user` is the connection. */
 void conn_notice(void *user, const PGresult *notice);
+
+/* Takes over the text (may be NULL), and frees the one before. */
+void conn_set_detail(pg_conn *conn, char *detail);
 
 /* connect.c */
 void conn_start_attempts(pg_conn *conn, int64_t now_us);

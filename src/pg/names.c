@@ -114,6 +114,21 @@ static pgq_code resolve_row(const name_row *row, const pgq_names *given, names *
     return code;
 }
 
+/* pgqueuer_c, and what tells this installation from others of the database. */
+static pgq_code name_extras(names *n, pgq_error *err)
+{
+    const char *schema = n->schema != NULL ? n->schema : "";
+    size_t size = sizeof("pgqueuer_c__") + strlen(schema) + strlen(n->prefix);
+    char *name = arena_alloc(&n->memory, size);
+
+    if (name == NULL)
+        return error_nomem(err);
+    (void)snprintf(name, size, "pgqueuer_c%s%s%s%s", schema[0] != '\0' ? "_" : "", schema,
+                   n->prefix[0] != '\0' ? "_" : "", n->prefix);
+    n->extras = name;
+    return PGQ_OK;
+}
+
 pgq_code names_resolve(const pgq_names *given, names *ret_names, pgq_error *err)
 {
     pgq_names own = PGQ_NAMES_INIT;
@@ -122,6 +137,8 @@ pgq_code names_resolve(const pgq_names *given, names *ret_names, pgq_error *err)
 
     for (size_t i = 0; code == PGQ_OK && i < BASE_COUNT(name_rows); i++)
         code = resolve_row(&name_rows[i], &own, &n, err);
+    if (code == PGQ_OK)
+        code = name_extras(&n, err);
     if (code != PGQ_OK) {
         names_release(&n);
         return code;
@@ -165,13 +182,18 @@ char *names_quote_literal(arena *a, const char *text)
 
 char *names_qualify(arena *a, const names *n, const char *name)
 {
+    return names_qualify_in(a, n->schema, name);
+}
+
+char *names_qualify_in(arena *a, const char *schema_name, const char *name)
+{
     char *schema, *object, *qualified;
     size_t size;
 
     object = names_quote_identifier(a, name);
-    if (n->schema == NULL || object == NULL)
+    if (schema_name == NULL || object == NULL)
         return object;
-    schema = names_quote_identifier(a, n->schema);
+    schema = names_quote_identifier(a, schema_name);
     if (schema == NULL)
         return NULL;
     size = strlen(schema) + strlen(object) + 2;

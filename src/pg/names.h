@@ -21,6 +21,7 @@ typedef struct names {
     const char *statistics;
     const char *schedules;
     const char *status;
+    const char *extras; /* the schema of our own objects; the server may cut it */
 } names;
 
 /* Checks and completes the names; given NULL: the defaults.
@@ -37,5 +38,8 @@ char *names_quote_literal(arena *a, const char *text);
 
 /* The quoted name of a table, type or function, with the schema in front if there is one. */
 char *names_qualify(arena *a, const names *n, const char *name);
+
+/* The same in another schema; NULL: none. */
+char *names_qualify_in(arena *a, const char *schema_name, const char *name);
 
 #endif

@@ -10,12 +10,14 @@
     X("int2", INT2, 21)                         \
     X("int4", INT4, 23)                         \
     X("text", TEXT, 25)                         \
+    X("tid", TID, 27)                           \
     X("float8", FLOAT8, 701)                    \
     X("timestamptz", TIMESTAMPTZ, 1184)         \
     X("uuid", UUID, 2950)                       \
     X("jsonb", JSONB, 3802)                     \
     X("bool[]", BOOL_ARRAY, 1000)               \
     X("bytea[]", BYTEA_ARRAY, 1001)             \
+    X("tid[]", TID_ARRAY, 1010)                 \
     X("int4[]", INT4_ARRAY, 1007)               \
     X("text[]", TEXT_ARRAY, 1009)               \
     X("int8[]", INT8_ARRAY, 1016)               \

@@ -98,21 +98,53 @@ void param_array_end(params *p)
     end(p);
 }
 
+/* The length of an element, and room for its bytes; NULL without memory. */
+static inline char *element(params *p, size_t len)
+{
+    char *at = buffer_reserve(&p->data, sizeof(int32_t) + len);
+
+    if (at == NULL)
+        return NULL;
+    buffer_order(at, len, sizeof(int32_t));
+    at += sizeof(int32_t);
+    at[len] = '\0';
+    p->data.len += sizeof(int32_t) + len;
+    return at;
+}
+
+/* An element of `len` bytes in network order, which is known where this is called. */
+static inline void element_order(params *p, uint64_t value, size_t len)
+{
+    char *at = element(p, len);
+
+    if (at != NULL)
+        buffer_order(at, value, len);
+}
+
 void element_null(params *p)
 {
     buffer_add_i32(&p->data, -1);
 }
 
+void element_bool(params *p, bool value)
+{
+    element_order(p, value ? 1 : 0, 1);
+}
+
+/* The block, and the item in it. */
+void element_tid(params *p, uint64_t place)
+{
+    element_order(p, place, 6);
+}
+
 void element_int4(params *p, int32_t value)
 {
-    buffer_add_i32(&p->data, 4);
-    buffer_add_i32(&p->data, value);
+    element_order(p, (uint32_t)value, 4);
 }
 
 void element_int8(params *p, int64_t value)
 {
-    buffer_add_i32(&p->data, 8);
-    buffer_add_i64(&p->data, value);
+    element_order(p, (uint64_t)value, 8);
 }
 
 void element_bytes(params *p, pgq_bytes value)
@@ -122,8 +154,10 @@ void element_bytes(params *p, pgq_bytes value)
     } else if (value.len > INT32_MAX) {
         p->data.broken = true;
     } else {
-        buffer_add_i32(&p->data, (int32_t)value.len);
-        buffer_add(&p->data, value.data, value.len);
+        char *at = element(p, value.len);
+
+        if (at != NULL)
+            memcpy(at, value.data, value.len);
     }
 }
 

@@ -12,6 +12,10 @@
 /* Microseconds between 1970-01-01 and 2000-01-01, the server's epoch. */
 #define PG_EPOCH_US ((int64_t)946684800 * 1000000)
 
+/* Gives the rows of a COPY, in the server's binary format: a few more at the end of `rows`, at each
+ * call. False: there are no more after these. */
+typedef bool (*rows_source)(void *user, buffer *rows);
+
 typedef struct params {
     buffer data;
     size_t at[STATEMENT_PARAMS_MAX]; /* where each value begins; its length follows from the next */
@@ -41,6 +45,8 @@ void param_array_end(params *p);
 /* A whole int8[]. */
 void param_int8_array(params *p, const int64_t *values, size_t count);
 void element_null(params *p);
+void element_bool(params *p, bool value);
+void element_tid(params *p, uint64_t place); /* as result_tid gives it */
 void element_int4(params *p, int32_t value);
 void element_int8(params *p, int64_t value);
 void element_text(params *p, const char *value); /* NULL: SQL NULL */

@@ -1,6 +1,9 @@
 #include "pg/result.h"
 #include "pg/pq.h"
 
+#include <endian.h>
+#include <string.h>
+
 static PGresult *handle_of(const pg_result *r)
 {
     return (PGresult *)(void *)r->handle;
@@ -8,13 +11,18 @@ static PGresult *handle_of(const pg_result *r)
 
 size_t result_rows(const pg_result *r)
 {
-    return r->handle != NULL ? (size_t)PQntuples(handle_of(r)) : 0;
+    return (size_t)r->rows;
+}
+
+/* libpq complains of what is not there, on stderr where nobody has told it otherwise. */
+static bool is_there(const pg_result *r, size_t row, int column)
+{
+    return row < result_rows(r) && column < r->columns;
 }
 
 static bool has_value(const pg_result *r, size_t row, int column)
 {
-    return row < result_rows(r) && column < PQnfields(handle_of(r)) &&
-           PQgetisnull(handle_of(r), (int)row, column) == 0;
+    return is_there(r, row, column) && PQgetisnull(handle_of(r), (int)row, column) == 0;
 }
 
 bool result_is_null(const pg_result *r, size_t row, int column)
@@ -22,10 +30,11 @@ bool result_is_null(const pg_result *r, size_t row, int column)
     return !has_value(r, row, column);
 }
 
-/* The value's bytes when it has exactly `len` of them, else NULL and the mark. */
+/* The value's bytes when it has exactly `len` of them, at least one, else NULL and the mark. To
+ * libpq NULL has none. */
 static const unsigned char *fixed(pg_result *r, size_t row, int column, int len)
 {
-    if (has_value(r, row, column) && PQgetlength(handle_of(r), (int)row, column) == len)
+    if (is_there(r, row, column) && PQgetlength(handle_of(r), (int)row, column) == len)
         return (const unsigned char *)PQgetvalue(handle_of(r), (int)row, column);
     r->malformed = true;
     return NULL;
@@ -39,14 +48,15 @@ bool result_bool(pg_result *r, size_t row, int column)
 }
 
 /* An integer of `len` bytes in network order, its bits in the low end. */
-static uint64_t integer(pg_result *r, size_t row, int column, int len)
+static inline uint64_t integer(pg_result *r, size_t row, int column, int len)
 {
     const unsigned char *bytes = fixed(r, row, column, len);
-    uint64_t value = 0;
+    uint64_t wire = 0;
 
-    for (int i = 0; bytes != NULL && i < len; i++)
-        value = value << 8 | bytes[i];
-    return value;
+    if (bytes == NULL)
+        return 0;
+    memcpy(&wire, bytes, (size_t)len);
+    return be64toh(wire) >> (8 * (8 - len));
 }
 
 int32_t result_int4(pg_result *r, size_t row, int column)
@@ -64,12 +74,37 @@ int64_t result_timestamp(pg_result *r, size_t row, int column)
     return result_int8(r, row, column);
 }
 
+uint64_t result_tid(pg_result *r, size_t row, int column)
+{
+    return integer(r, row, column, 6);
+}
+
 pgq_bytes result_bytes(pg_result *r, size_t row, int column)
 {
-    if (!has_value(r, row, column))
+    int len = is_there(r, row, column) ? PQgetlength(handle_of(r), (int)row, column) : 0;
+
+    if (len == 0 && !has_value(r, row, column))
         return (pgq_bytes){NULL, 0};
-    return (pgq_bytes){PQgetvalue(handle_of(r), (int)row, column),
-                       (size_t)PQgetlength(handle_of(r), (int)row, column)};
+    return (pgq_bytes){PQgetvalue(handle_of(r), (int)row, column), (size_t)len};
+}
+
+const char *result_int8_array(pg_result *r, size_t row, int column, size_t count)
+{
+    enum { HEAD_BYTES = 20 }; /* dimensions, whether there are NULLs, type, count, lower bound */
+    pgq_bytes value = result_bytes(r, row, column);
+
+    if (value.data != NULL && value.len == HEAD_BYTES + count * ARRAY_INT8_BYTES)
+        return (const char *)value.data + HEAD_BYTES;
+    r->malformed = true;
+    return NULL;
+}
+
+int64_t array_int8(const char *elements, size_t i)
+{
+    uint64_t wire;
+
+    memcpy(&wire, elements + i * ARRAY_INT8_BYTES + sizeof(int32_t), sizeof(wire));
+    return (int64_t)be64toh(wire);
 }
 
 const char *result_text(pg_result *r, size_t row, int column)

@@ -15,7 +15,8 @@ static const sqlstate_row sqlstate_rows[] = {
     {"23", SQLSTATE_DATA, PGQ_E_DATABASE},
     {"25006", SQLSTATE_CONNECTION, PGQ_E_DATABASE}, /* read only: we are on a standby now */
     {"25P03", SQLSTATE_CONNECTION, PGQ_E_CONNECTION_LOST},
-    {"26000", SQLSTATE_CONNECTION, PGQ_E_DATABASE}, /* a pooler gave us another session */
+    {"25P04", SQLSTATE_CONNECTION, PGQ_E_CONNECTION_LOST}, /* transaction_timeout, from 17 on */
+    {"26000", SQLSTATE_CONNECTION, PGQ_E_DATABASE},        /* a pooler gave us another session */
     {"28", SQLSTATE_PERMISSION, PGQ_E_AUTH},
     {"3D000", SQLSTATE_OTHER, PGQ_E_CONNECT},
     {"3F000", SQLSTATE_SCHEMA, PGQ_E_SCHEMA_MISSING},

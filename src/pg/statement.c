@@ -2,6 +2,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@ typedef struct placeholder {
     const char *value;
 } placeholder;
 
-enum { PLACEHOLDERS = 13, PREPARED_BYTES = 64 };
+enum { PLACEHOLDERS = 17, PREPARED_BYTES = 64 };
 
 static bool is_name_char(char c)
 {
@@ -55,9 +56,16 @@ static bool make_placeholders(arena *a, const names *n, placeholder table[PLACEH
     table[count++] = (placeholder){"schedules", names_qualify(a, n, n->schedules)};
     table[count++] =
         (placeholder){"statistics_lock_literal", unquoted_literal(a, n, n->statistics)};
+    table[count++] =
+        (placeholder){"counts", names_qualify_in(a, n->extras, STATEMENT_COUNTS_TABLE)};
+    table[count++] = (placeholder){"extras", names_quote_identifier(a, n->extras)};
+    table[count++] =
+        (placeholder){"imports", names_qualify_in(a, n->extras, STATEMENT_IMPORTS_TABLE)};
+    table[count++] = (placeholder){"extras_literal", names_quote_literal(a, n->extras)};
     table[count++] = (placeholder){"channel", names_quote_identifier(a, n->channel)};
     table[count++] = (placeholder){"channel_literal", names_quote_literal(a, n->channel)};
     table[count++] = (placeholder){"queue_name_literal", names_quote_literal(a, n->queue)};
+    assert(count == PLACEHOLDERS);
     for (size_t i = 0; i < PLACEHOLDERS; i++) {
         if (table[i].value == NULL)
             return false;

@@ -4,8 +4,15 @@
  * :queue, :log, :statistics, :schedules, :status and :channel stand for quoted names (qualified
  * where there is a schema), and :queue_literal, :log_literal ... for the same as SQL literals, in
  * psql's own syntax; :queue_name_literal is the bare name, and :statistics_lock_literal the
- * qualified one without quotes, from which Python makes the key of its advisory lock. $n are
- * parameters whose types the header comment gives. */
+ * qualified one without quotes, from which Python makes the key of its advisory lock. :counts is
+ * the table of our own in which settles count, :imports the one that remembers how far imports have
+ * come, :extras their schema, :extras_literal that as a literal. $n are parameters whose types the
+ * header comment gives.
+ *
+ * Of a file with lines that end in "-- counted" there are two statements: STATEMENT_NAME without
+ * those lines, for a database without the extras, and STATEMENT_NAME_COUNTED without the ones that
+ * end in
+ * "-- uncounted". */
 #ifndef PG_STATEMENT_H
 #define PG_STATEMENT_H
 
@@ -15,8 +22,12 @@
 
 enum { STATEMENT_PARAMS_MAX = 16 };
 
+/* In the schema `extras` of the names. */
+#define STATEMENT_COUNTS_TABLE "counts"
+#define STATEMENT_IMPORTS_TABLE "imports"
+
 typedef struct statement {
-    const char *name; /* the file's name without ".sql" */
+    const char *name; /* the file's name without ".sql", perhaps with "_counted" */
     const char *text;
     /* Its name when it is prepared. Behind a pooler, clients with other names of objects share the
      * session, so no other text has it. */

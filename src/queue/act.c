@@ -94,8 +94,8 @@ size_t act_write_list(const int64_t *ids, size_t count, buffer *list)
 static pgq_code explain(pgq_code code, pgq_error *err)
 {
     if (code == PGQ_E_SCHEMA_MISSING || code == PGQ_E_SCHEMA_MISMATCH)
-        error_hint(err, "run `pgqueuer install`, or check --prefix, --schema and the database's "
-                        "name");
+        error_hint(err, "run `pgqueuer install`, or check --prefix, --schema, the database's name, "
+                        "and that the role has USAGE on the schema");
     return code;
 }
 
@@ -354,6 +354,7 @@ pgq_code pgq_requeue(pgq_client *client, const int64_t *ids, size_t count, size_
     if (code != PGQ_OK)
         return code;
     param_int8_array(&p, ids, count);
+    param_bool(&p, client->log_policy == PGQ_LOG_POLICY_FULL);
     code = pg_conn_call(client->conn, STATEMENT_REQUEUE, &p, deadline_us, &r, constraint, err);
     if (code == PGQ_OK && ret_requeued != NULL)
         *ret_requeued = result_rows(&r);

@@ -4,7 +4,6 @@
 #include "base/error.h"
 #include "base/map.h"
 #include "base/utf8.h"
-#include "pg/client.h"
 #include "queue/enqueue.h"
 
 #include <jansson.h>
@@ -16,9 +15,8 @@ const statement_id enqueue_statements[] = {
     [PGQ_ON_CONFLICT_UPDATE_PRIORITY] = STATEMENT_ENQUEUE_UPDATE_PRIORITY,
 };
 
-/* The i-th job of a caller's array, whose stride is the caller's struct_size. */
-static pgq_code read_job(const pgq_new_job *jobs, size_t index, pgq_new_job *ret_job,
-                         pgq_error *err)
+pgq_code enqueue_read_job(const pgq_new_job *jobs, size_t index, pgq_new_job *ret_job,
+                          pgq_error *err)
 {
     const char *bytes = (const char *)jobs + index * jobs->struct_size;
 
@@ -89,7 +87,17 @@ static pgq_code check_job(const pgq_new_job *job, pgq_error *err)
                          (long long)job->run_at_us);
     if (job->run_at_us != 0 && job->delay_ms != 0)
         return error_set(err, PGQ_E_INVALID, "a delay and an absolute time are given; use one");
+    if ((unsigned)job->log_policy > PGQ_LOG_POLICY_FAILURES)
+        return error_set(err, PGQ_E_INVALID, "there is no log policy %d", (int)job->log_policy);
     return PGQ_OK;
+}
+
+pgq_code pgq_new_job_check(const pgq_new_job *job, pgq_error *err)
+{
+    pgq_new_job own;
+    pgq_code code = enqueue_read_job(job, 0, &own, err);
+
+    return code == PGQ_OK ? check_job(&own, err) : code;
 }
 
 /* Checks every job, and the batch as a whole. */
@@ -105,7 +113,7 @@ static pgq_code check_batch(const pgq_new_job *jobs, size_t count, bool unique_k
     for (size_t i = 0; code == PGQ_OK && i < count; i++) {
         pgq_new_job job;
 
-        code = read_job(jobs, i, &job, err);
+        code = enqueue_read_job(jobs, i, &job, err);
         if (code == PGQ_OK)
             code = check_job(&job, err);
         if (code == PGQ_OK) {
@@ -134,13 +142,13 @@ static pgq_bytes text_bytes(const char *text)
     return (pgq_bytes){text, text != NULL ? strlen(text) : 0};
 }
 
-enum { COLUMN_COUNT = 7 };
+enum { COLUMN_COUNT = 8 };
 
 static const pg_oid column_types[COLUMN_COUNT] = {PG_OID_TEXT, PG_OID_BYTEA, PG_OID_JSONB,
                                                   PG_OID_INT4, PG_OID_INT8,  PG_OID_TIMESTAMPTZ,
-                                                  PG_OID_TEXT};
+                                                  PG_OID_TEXT, PG_OID_BOOL};
 
-static void add_element(params *p, int column, const pgq_new_job *job)
+static void add_element(params *p, int column, const pgq_new_job *job, pgq_log_policy log_policy)
 {
     switch (column) {
     case 0:
@@ -167,22 +175,32 @@ static void add_element(params *p, int column, const pgq_new_job *job)
         else
             element_int8(p, job->run_at_us - PG_EPOCH_US);
         break;
-    default:
+    case 6:
         element_text(p, job->dedupe_key);
+        break;
+    default:
+        element_bool(p, enqueue_logged(job, log_policy));
         break;
     }
 }
 
+bool enqueue_logged(const pgq_new_job *job, pgq_log_policy log_policy)
+{
+    if (job->log_policy != PGQ_LOG_POLICY_DEFAULT)
+        log_policy = job->log_policy;
+    return log_policy == PGQ_LOG_POLICY_FULL;
+}
+
 /* The statement's parameters are columns, the caller's jobs are rows. */
-void enqueue_add_params(params *p, const pgq_new_job *jobs, size_t count)
+void enqueue_add_params(params *p, const pgq_new_job *jobs, size_t count, pgq_log_policy log_policy)
 {
     for (int column = 0; column < COLUMN_COUNT; column++) {
         param_array_begin(p, column_types[column], count);
         for (size_t i = 0; i < count; i++) {
             pgq_new_job job;
 
-            if (read_job(jobs, i, &job, NULL) == PGQ_OK)
-                add_element(p, column, &job);
+            if (enqueue_read_job(jobs, i, &job, NULL) == PGQ_OK)
+                add_element(p, column, &job, log_policy);
         }
         param_array_end(p);
     }
@@ -204,6 +222,31 @@ pgq_code enqueue_read_ids(pg_result *r, size_t count, int64_t *ret_ids, pgq_erro
     return error_set(err, PGQ_E_INTERNAL, "the ids of the jobs came back in another shape");
 }
 
+size_t enqueue_find_duplicate(const enqueue_batch *batch, const char *detail)
+{
+    static const char before[] = "(dedupe_key)=(";
+    const char *key = detail != NULL ? strstr(detail, before) : NULL;
+    size_t found = batch->count, found_len = 0;
+
+    if (key == NULL)
+        return found;
+    key += sizeof(before) - 1;
+    for (size_t i = 0; i < batch->count; i++) {
+        pgq_new_job job;
+        size_t len;
+
+        if (enqueue_read_job(batch->jobs, i, &job, NULL) != PGQ_OK || job.dedupe_key == NULL)
+            continue;
+        len = strlen(job.dedupe_key);
+        /* of two that fit, such as a and a)b, it is the longer one */
+        if (len < found_len || strncmp(key, job.dedupe_key, len) != 0 || key[len] != ')')
+            continue;
+        found = i;
+        found_len = len;
+    }
+    return found;
+}
+
 /* Puts the callers' view on the database's errors. */
 pgq_code enqueue_explain(pgq_code code, const char *constraint, pgq_error *err)
 {
@@ -211,13 +254,26 @@ pgq_code enqueue_explain(pgq_code code, const char *constraint, pgq_error *err)
         (void)error_set(err, PGQ_E_DUPLICATE,
                         "a dedupe key is taken by a job that is queued or running");
         error_hint(err, "use on_conflict skip or update_priority if that is expected");
+        error_where(err, "%s", constraint);
         if (err != NULL)
             memcpy(err->sqlstate, "23505", sizeof("23505"));
-        error_where(err, "%s", constraint);
     } else if (code == PGQ_E_SCHEMA_MISSING || code == PGQ_E_SCHEMA_MISMATCH) {
-        error_hint(err, "run `pgqueuer install`, or check --prefix, --schema and the database's "
-                        "name");
+        error_hint(err, "run `pgqueuer install`, or check --prefix, --schema, the database's name, "
+                        "and that the role has USAGE on the schema");
     }
+    return code;
+}
+
+static pgq_code explain(pgq_code code, const enqueue_way *way, const enqueue_batch *batch,
+                        pgq_error *err)
+{
+    size_t index = batch->count;
+
+    code = enqueue_explain(code, way->constraint, err);
+    if (code == PGQ_E_DUPLICATE && batch->count > 1)
+        index = enqueue_find_duplicate(batch, way->detail);
+    if (index < batch->count)
+        error_where(err, "job %zu of the batch, counted from 0", index);
     return code;
 }
 
@@ -230,12 +286,77 @@ pgq_code enqueue_check(const pgq_new_job *jobs, size_t count, pgq_on_conflict on
     return check_batch(jobs, count, on_conflict == PGQ_ON_CONFLICT_UPDATE_PRIORITY, err);
 }
 
-pgq_code pgq_enqueue_batch(pgq_client *client, const pgq_new_job *jobs, size_t count,
-                           pgq_on_conflict on_conflict, int64_t *ret_ids, pgq_error *err)
+pgq_code enqueue_send_arrays(enqueue_way *way, const enqueue_batch *batch, int64_t *ret_ids,
+                             pgq_error *err)
 {
     params p = PARAMS_INIT;
     pg_result r = PG_RESULT_INIT;
-    char constraint[64] = "";
+    pgq_code code;
+
+    enqueue_add_params(&p, batch->jobs, batch->count, batch->log_policy);
+    code = way->call(way, enqueue_statements[batch->on_conflict], &p, &r, err);
+    if (code == PGQ_OK)
+        code = enqueue_read_ids(&r, batch->count, ret_ids, err);
+    result_release(&r);
+    params_release(&p);
+    return code;
+}
+
+pgq_code enqueue_send(enqueue_way *way, const enqueue_batch *batch, int64_t *ret_ids,
+                      pgq_error *err)
+{
+    pgq_code code;
+
+    if (enqueue_copies(batch))
+        code = enqueue_send_copy(way, batch, ret_ids, err);
+    else
+        code = enqueue_send_arrays(way, batch, ret_ids, err);
+    return explain(code, way, batch, err);
+}
+
+static pgq_code client_call(enqueue_way *way, statement_id id, const params *p,
+                            pg_result *ret_result, pgq_error *err)
+{
+    client_way *w = (client_way *)way;
+    pgq_code code =
+        pg_conn_call(w->client->conn, id, p, w->deadline_us, ret_result, way->constraint, err);
+
+    way->detail = pg_conn_detail(w->client->conn);
+    return code;
+}
+
+static pgq_code client_copy(enqueue_way *way, statement_id id, rows_source source, void *user,
+                            pgq_error *err)
+{
+    client_way *w = (client_way *)way;
+    pgq_code code =
+        pg_conn_copy(w->client->conn, id, source, user, w->deadline_us, way->constraint, err);
+
+    way->detail = pg_conn_detail(w->client->conn);
+    return code;
+}
+
+static pgq_code client_transaction(enqueue_way *way, pg_body body, void *user, pgq_error *err)
+{
+    client_way *w = (client_way *)way;
+
+    return pg_conn_transaction(w->client->conn, body, user, w->deadline_us, err);
+}
+
+client_way client_way_make(pgq_client *client, int64_t deadline_us)
+{
+    client_way w = {.client = client, .deadline_us = deadline_us};
+
+    w.way =
+        (enqueue_way){.call = client_call, .copy = client_copy, .transaction = client_transaction};
+    return w;
+}
+
+pgq_code pgq_enqueue_batch(pgq_client *client, const pgq_new_job *jobs, size_t count,
+                           pgq_on_conflict on_conflict, int64_t *ret_ids, pgq_error *err)
+{
+    enqueue_batch batch = {jobs, count, on_conflict, client->log_policy, ENQUEUE_COPY_JOBS};
+    client_way way;
     int64_t deadline_us;
     pgq_code code;
 
@@ -246,14 +367,8 @@ pgq_code pgq_enqueue_batch(pgq_client *client, const pgq_new_job *jobs, size_t c
         code = client_begin(client, &deadline_us, err);
     if (code != PGQ_OK)
         return code;
-    enqueue_add_params(&p, jobs, count);
-    code = pg_conn_call(client->conn, enqueue_statements[on_conflict], &p, deadline_us, &r,
-                        constraint, err);
-    code = code == PGQ_OK ? enqueue_read_ids(&r, count, ret_ids, err)
-                          : enqueue_explain(code, constraint, err);
-    result_release(&r);
-    params_release(&p);
-    return code;
+    way = client_way_make(client, deadline_us);
+    return enqueue_send(&way.way, &batch, ret_ids, err);
 }
 
 pgq_code pgq_enqueue(pgq_client *client, const pgq_new_job *job, pgq_on_conflict on_conflict,

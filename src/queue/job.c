@@ -1,22 +1,81 @@
 #include "queue/job.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-job_batch *job_batch_new(pg_result *result, size_t count)
+enum { ROOM_MIN = 16 };
+
+/* The smallest spare batch that is large enough; `count` of the stock when there is none. */
+static size_t fitting(const job_stock *stock, size_t jobs)
 {
-    job_batch *batch = calloc(1, sizeof(*batch) + count * sizeof(batch->jobs[0]));
+    size_t best = stock->count;
 
+    for (size_t i = 0; i < stock->count; i++) {
+        if (stock->spare[i]->room >= jobs &&
+            (best == stock->count || stock->spare[i]->room < stock->spare[best]->room))
+            best = i;
+    }
+    return best;
+}
+
+/* A power of two, so that batches of like sizes use the same ones. */
+static job_batch *make_batch(job_stock *stock, size_t jobs)
+{
+    size_t room = ROOM_MIN;
+    job_batch *batch;
+
+    while (room < jobs)
+        room *= 2;
+    batch = malloc(sizeof(*batch) + room * sizeof(batch->jobs[0]));
+    if (batch == NULL)
+        return NULL;
+    batch->stock = stock;
+    batch->room = room;
+    return batch;
+}
+
+job_batch *job_batch_new(job_stock *stock, pg_result *result, size_t count)
+{
+    size_t at = fitting(stock, count);
+    job_batch *batch;
+
+    if (at < stock->count) {
+        batch = stock->spare[at];
+        stock->spare[at] = stock->spare[--stock->count];
+    } else {
+        batch = make_batch(stock, count);
+    }
     if (batch == NULL)
         return NULL;
     batch->result = *result;
     *result = (pg_result)PG_RESULT_INIT;
     batch->living = count;
+    memset(batch->jobs, 0, count * sizeof(batch->jobs[0]));
     for (size_t i = 0; i < count; i++) {
         batch->jobs[i].batch = batch;
         atomic_init(&batch->jobs[i].start, JOB_WAITING);
         atomic_init(&batch->jobs[i].why, WHY_NOT);
     }
     return batch;
+}
+
+/* Puts a batch into the stock; when that is full, the smallest one goes. */
+static void give_back(job_batch *batch)
+{
+    job_stock *stock = batch->stock;
+
+    for (size_t i = 0; stock->count == JOB_STOCK_BATCHES && i < stock->count; i++) {
+        job_batch *spare = stock->spare[i];
+
+        if (spare->room < batch->room) {
+            stock->spare[i] = batch;
+            batch = spare;
+        }
+    }
+    if (stock->count < JOB_STOCK_BATCHES)
+        stock->spare[stock->count++] = batch;
+    else
+        free(batch);
 }
 
 void job_free(pgq_job *job)
@@ -28,7 +87,13 @@ void job_free(pgq_job *job)
     if (--batch->living > 0)
         return;
     result_release(&batch->result);
-    free(batch);
+    give_back(batch);
+}
+
+void job_stock_release(job_stock *stock)
+{
+    while (stock->count > 0)
+        free(stock->spare[--stock->count]);
 }
 
 static const char *const status_names[] = {

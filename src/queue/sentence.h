@@ -12,17 +12,24 @@
 #include "pg/sqlstate.h"
 
 typedef enum sentence_kind {
-    SENTENCE_CHECK,    /* does the database have what a worker needs? */
-    SENTENCE_LISTEN,   /* receive notifications on this connection */
-    SENTENCE_CLAIM,    /* take due jobs, and those of silent workers */
-    SENTENCE_ADOPT,    /* take what is picked for us and not known to us */
-    SENTENCE_SETTLE,   /* write outcomes */
-    SENTENCE_BEAT,     /* renew heartbeats */
-    SENTENCE_RELEASE,  /* give jobs back unstarted */
-    SENTENCE_PROBE,    /* what will there be to do? */
-    SENTENCE_PING,     /* send a health_check_event, which must come back to the listener */
-    SENTENCE_SURVEY,   /* do others limit our entrypoints as we do? */
-    SENTENCE_AGGREGATE /* fold log rows into the statistics */
+    SENTENCE_CHECK,     /* does the database have what a worker needs? */
+    SENTENCE_LISTEN,    /* receive notifications on this connection */
+    SENTENCE_CLAIM,     /* take due jobs, and those of silent workers */
+    SENTENCE_ADOPT,     /* take what is picked for us and not known to us */
+    SENTENCE_SETTLE,    /* write outcomes */
+    SENTENCE_BEAT,      /* renew heartbeats */
+    SENTENCE_RELEASE,   /* give jobs back unstarted */
+    SENTENCE_PROBE,     /* what will there be to do? */
+    SENTENCE_PING,      /* send a health_check_event, which must come back to the listener */
+    SENTENCE_SURVEY,    /* do others limit our entrypoints as we do? */
+    SENTENCE_AGGREGATE, /* fold log rows, or counts, into the statistics */
+    SENTENCE_LEASE,     /* begin a transaction and lock due jobs in it: ours until it ends */
+    SENTENCE_CONCLUDE,  /* write what became of leased jobs, in their transaction */
+    SENTENCE_COMMIT,    /* end that transaction; refused if it was rolled back instead */
+    SENTENCE_RESOLVE,   /* as CONCLUDE, by itself, for jobs whose lease was lost */
+    SENTENCE_ANNOUNCE,  /* tell the fleet that jobs have become free */
+    SENTENCE_END_STUCK, /* end sessions of frozen workers that hold leases and are not idle */
+    SENTENCE_HORIZON    /* who holds back the removal of dead rows? */
 } sentence_kind;
 
 /* Why a handler should end early. */
@@ -35,28 +42,43 @@ typedef enum job_why {
 } job_why;
 
 /* The proof of a claim: the server's `updated` of the row when it was claimed, in microseconds
- * since 2000-01-01. Together with the worker's id nobody else has it. */
+ * since 2000-01-01. Of a picked row nobody else has it, together with the worker's id. A leased row
+ * keeps the `updated` that it had; its lock is the proof. */
 typedef struct claim_token {
     int64_t id;
     int64_t updated;
 } claim_token;
 
+/* Where a locked row lies in its table; nothing of it is to be understood. */
+typedef uint64_t row_place;
+
 typedef struct settle_item {
     claim_token token;
-    pgq_status status; /* QUEUED: retry */
+    pgq_status status; /* QUEUED: retry. PICKED (conclude, resolve): it runs on, as a picked job */
     int64_t delay_ms;  /* of a retry */
     int32_t attempts;
     uint32_t entrypoint; /* index of the registration */
     const void *text;    /* outcome_text of the handler, or NULL */
     /* the engine's own reason, which takes the place of the text; NULL: none */
     const char *own_type, *own_message;
+    row_place place;   /* conclude: as the lease's reply gave it */
+    int64_t picked_us; /* conclude, resolve: when it was claimed, as `picked_us` of its row */
+    int32_t priority;
+    bool uncertain; /* resolve: it may have been written already */
 } settle_item;
 
 /* How much of an entrypoint a claim may bring. */
 typedef struct claim_share {
     uint32_t entrypoint;
-    int32_t most; /* fresh jobs; at least 1 */
+    int32_t most; /* fresh jobs; 0: only those of silent workers */
 } claim_share;
+
+/* Of a priority of an entrypoint, all jobs up to this id were claimed once. */
+typedef struct claim_cursor {
+    uint32_t share; /* index in the lease's shares */
+    int32_t priority;
+    int64_t id;
+} claim_cursor;
 
 /* The arrays are borrowed until the sentence is answered. */
 typedef struct sentence {
@@ -69,6 +91,8 @@ typedef struct sentence {
             size_t share_count;
             const int64_t *known; /* ids that we have; NULL: fresh jobs only, no stale ones */
             size_t known_count;
+            const int64_t *ids; /* only these jobs, if they are queued and due; NULL: any */
+            size_t id_count;
         } claim;
         struct {
             int32_t batch;
@@ -82,16 +106,37 @@ typedef struct sentence {
             bool count_deferred;
         } probe;
         struct {
+            bool counts; /* the counts of settles, not the log */
+        } aggregate;
+        struct {
             uuid id;
         } ping;
         struct {
             const settle_item *items;
             size_t count;
+            int64_t wait_us; /* resolve: for locks */
         } settle;
         struct {
             const claim_token *tokens;
             size_t count;
         } tokens;
+        struct {
+            int32_t batch;
+            const claim_share *shares; /* the entrypoints that may be leased; `most` is not used */
+            size_t share_count;
+            int64_t hold_us;       /* the server ends the session if it is idle for longer */
+            int32_t payload_max;   /* bytes, with headers; larger ones stay in the database: see
+                                      claimed_row */
+            const int64_t *except; /* jobs that are not to be leased */
+            size_t except_count;
+            /* By entrypoint, the highest priority first. Of an entrypoint that has any, only rows
+             * behind them and of higher priorities than all of them; NULL: everything. */
+            const claim_cursor *cursors;
+            size_t cursor_count;
+        } lease;
+        struct {
+            int64_t age_us; /* of a transaction that is stuck */
+        } end_stuck;
     } of;
 } sentence;
 
@@ -112,6 +157,11 @@ typedef struct claimed_row {
     int32_t priority, attempts;
     uint32_t entrypoint;
     void *body; /* the pgq_job; NULL: no memory for it, so give the job back */
+    /* lease */
+    row_place place;
+    int64_t picked_us; /* the server's time of the claim, since 2000-01-01 */
+    bool large;        /* its payload was left behind, and `body` is NULL: it is to be claimed as a
+                          picked job */
 } claimed_row;
 
 /* The reply to one sentence. Arrays are borrowed for the time of the call that hands it over. */
@@ -120,17 +170,23 @@ typedef struct sentence_reply {
                      lost a race for a slot has class SQLSTATE_CONTENDED */
     sqlstate_class class;
     pgq_error error;
-    const claimed_row *rows; /* claim, adopt */
+    const claimed_row *rows; /* claim, adopt, lease */
     size_t row_count;
-    const uint32_t *places; /* settle: items that were written. beat: tokens that are lost. adopt:
-                               ghosts that still live */
+    int64_t payload_bytes;  /* lease: of all rows but the large ones */
+    const uint32_t *places; /* settle, resolve: items that were written. conclude: those that run
+                               on as picked jobs; all others were written. beat: tokens that are
+                               lost. adopt: ghosts that still live */
     size_t place_count;
-    bool incomplete;  /* beat: rows were passed over, since somebody had locked them */
-    bool due, queued; /* probe */
+    const int64_t *stamps; /* conclude, resolve: for each place, the new `updated` */
+    bool incomplete;       /* beat: rows were passed over, since somebody had locked them */
+    bool extras;           /* check: settles can count */
+    bool due, queued;      /* probe */
     int64_t next_due_us, next_stale_us; /* probe: from now; CLOCK_NEVER: none */
     int64_t deferred;                   /* probe, when asked for: jobs that are not due yet */
     const survey_row *survey;
     size_t survey_count;
+    int64_t number;     /* end_stuck: sessions. horizon: transactions since */
+    const char *holder; /* horizon; NULL: nobody */
 } sentence_reply;
 
 #endif

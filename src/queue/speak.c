@@ -1,4 +1,4 @@
-#include "queue/speak.h"
+#include "queue/speak_internal.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -22,8 +22,9 @@ pgq_code speaker_init(speaker *s, const uuid *worker, const speaker_entrypoint *
     (void)uuid_format(worker, s->worker_text);
     s->rows = calloc(capacity, sizeof(*s->rows));
     s->places = calloc(capacity, sizeof(*s->places));
+    s->stamps = calloc(capacity, sizeof(*s->stamps));
     s->survey = calloc(entrypoint_count, sizeof(*s->survey));
-    if (s->rows == NULL || s->places == NULL || s->survey == NULL)
+    if (s->rows == NULL || s->places == NULL || s->stamps == NULL || s->survey == NULL)
         code = PGQ_E_NOMEM;
     for (size_t i = 0; code == PGQ_OK && i < entrypoint_count; i++) {
         const char *name = entrypoints[i].name;
@@ -38,12 +39,15 @@ pgq_code speaker_init(speaker *s, const uuid *worker, const speaker_entrypoint *
 void speaker_release(speaker *s)
 {
     map_release(&s->by_name);
+    job_stock_release(&s->stock);
     params_release(&s->params);
     buffer_release(&s->json);
     free(s->rows);
     free(s->places);
+    free(s->stamps);
     free(s->survey);
     s->rows = NULL;
+    s->stamps = NULL;
     s->places = NULL;
     s->survey = NULL;
 }
@@ -97,6 +101,26 @@ static void add_known(params *p, const int64_t *known, size_t count)
         param_int8_array(p, known, count);
 }
 
+void speaker_add_names(speaker *s, const claim_share *shares, size_t count)
+{
+    param_array_begin(&s->params, PG_OID_TEXT, count);
+    for (size_t i = 0; i < count; i++)
+        element_text(&s->params, s->entrypoints[shares[i].entrypoint].name);
+    param_array_end(&s->params);
+}
+
+void speaker_add_proofs(params *p, const settle_item *items, size_t count)
+{
+    param_array_begin(p, PG_OID_INT8, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, items[i].token.id);
+    param_array_end(p);
+    param_array_begin(p, PG_OID_TIMESTAMPTZ, count);
+    for (size_t i = 0; i < count; i++)
+        element_int8(p, items[i].token.updated);
+    param_array_end(p);
+}
+
 /* A claim of entrypoints that have limits, rates or retry timers. */
 static void add_gated(speaker *s, const sentence *what)
 {
@@ -105,10 +129,7 @@ static void add_gated(speaker *s, const sentence *what)
     params *p = &s->params;
 
     param_int4(p, what->of.claim.batch);
-    param_array_begin(p, PG_OID_TEXT, count);
-    for (size_t i = 0; i < count; i++)
-        element_text(p, s->entrypoints[shares[i].entrypoint].name);
-    param_array_end(p);
+    speaker_add_names(s, shares, count);
     param_array_begin(p, PG_OID_INT4, count);
     for (size_t i = 0; i < count; i++)
         element_int4(p, shares[i].most);
@@ -123,12 +144,20 @@ static void add_gated(speaker *s, const sentence *what)
     param_array_end(p);
     param_uuid(p, &s->worker);
     add_known(p, what->of.claim.known, what->of.claim.known_count);
+    speaker_add_unlogged(s);
 }
 
 static void add_claim(speaker *s, const sentence *what)
 {
     params *p = &s->params;
 
+    if (what->of.claim.ids != NULL) {
+        param_int8_array(p, what->of.claim.ids, what->of.claim.id_count);
+        add_entrypoints(s);
+        param_uuid(p, &s->worker);
+        speaker_add_unlogged(s);
+        return;
+    }
     if (what->of.claim.shares != NULL) {
         add_gated(s, what);
         return;
@@ -138,6 +167,7 @@ static void add_claim(speaker *s, const sentence *what)
     param_uuid(p, &s->worker);
     param_int8(p, s->heartbeat_timeout_us / 1000);
     add_known(p, what->of.claim.known, what->of.claim.known_count);
+    speaker_add_unlogged(s);
 }
 
 static void add_adopt(speaker *s, const sentence *what)
@@ -153,6 +183,7 @@ static void add_adopt(speaker *s, const sentence *what)
     else
         param_null(p);
     param_int8_array(p, what->of.adopt.ghosts, what->of.adopt.ghost_count);
+    speaker_add_unlogged(s);
 }
 
 static void add_ping(speaker *s, const sentence *what)
@@ -198,22 +229,11 @@ static void add_traceback(speaker *s, const settle_item *item, int64_t wall_us)
         element_jsonb(&s->params, s->json.data, s->json.len);
 }
 
-static void add_settle(speaker *s, const sentence *what)
+void speaker_add_outcomes(speaker *s, const settle_item *items, size_t count)
 {
-    const settle_item *items = what->of.settle.items;
-    size_t count = what->of.settle.count;
     int64_t wall_us = clock_wall_us();
     params *p = &s->params;
 
-    param_array_begin(p, PG_OID_INT8, count);
-    for (size_t i = 0; i < count; i++)
-        element_int8(p, items[i].token.id);
-    param_array_end(p);
-    param_array_begin(p, PG_OID_TIMESTAMPTZ, count);
-    for (size_t i = 0; i < count; i++)
-        element_int8(p, items[i].token.updated);
-    param_array_end(p);
-    param_uuid(p, &s->worker);
     param_array_begin(p, PG_OID_TEXT, count);
     for (size_t i = 0; i < count; i++)
         element_text(p, pgq_status_name(items[i].status));
@@ -232,10 +252,22 @@ static void add_settle(speaker *s, const sentence *what)
     param_array_end(p);
 }
 
+static void add_settle(speaker *s, const sentence *what)
+{
+    const settle_item *items = what->of.settle.items;
+    size_t count = what->of.settle.count;
+
+    speaker_add_proofs(&s->params, items, count);
+    param_uuid(&s->params, &s->worker);
+    speaker_add_outcomes(s, items, count);
+    speaker_add_logged(s, items, count);
+}
+
 static void add_release(speaker *s, const sentence *what)
 {
     add_tokens(&s->params, what->of.tokens.tokens, what->of.tokens.count);
     param_uuid(&s->params, &s->worker);
+    speaker_add_unlogged(s);
 }
 
 static void add_beat(speaker *s, const sentence *what)
@@ -255,8 +287,8 @@ static void read_check(speaker *s, const sentence *what, pg_reply *heard, senten
     pg_result *r = &heard->result;
     const char *kind, *name, *owner;
 
-    (void)s;
     (void)what;
+    s->extras = reply->extras = result_rows(r) > 0 && result_bool(r, 0, 3);
     if (result_rows(r) == 0)
         return;
     kind = result_text(r, 0, 0);
@@ -268,8 +300,8 @@ static void read_check(speaker *s, const sentence *what, pg_reply *heard, senten
     reply->class = SQLSTATE_SCHEMA;
     if (base_streq(kind, "table")) {
         (void)error_set(&reply->error, PGQ_E_SCHEMA_MISSING, "the table %s is missing", name);
-        error_hint(&reply->error, "run `pgqueuer install`, or check --prefix, --schema and the "
-                                  "database's name");
+        error_hint(&reply->error, "run `pgqueuer install`, or check --prefix, --schema, the "
+                                  "database's name, and that the role has USAGE on the schema");
     } else {
         (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH, "the %s %s is missing in %s", kind,
                         name, owner);
@@ -293,9 +325,10 @@ static uint32_t entrypoint_index(const speaker *s, pgq_bytes name)
     return entry != NULL ? (uint32_t)((uintptr_t)entry->value - 1) : (uint32_t)s->entrypoint_count;
 }
 
-static void fill_job(speaker *s, pgq_job *job, pg_result *r, size_t row, const claimed_row *from)
+void speaker_fill_job(const speaker *s, pgq_job *job, pg_result *r, size_t row, int payload_column,
+                      const claimed_row *from)
 {
-    const char *headers = result_jsonb(r, row, 6);
+    const char *headers = result_jsonb(r, row, payload_column + 1);
 
     if (headers != NULL && base_streq(headers, "null"))
         headers = NULL;
@@ -305,7 +338,7 @@ static void fill_job(speaker *s, pgq_job *job, pg_result *r, size_t row, const c
     job->entrypoint_index = from->entrypoint;
     job->entrypoint = s->entrypoints[from->entrypoint].name;
     job->user = s->entrypoints[from->entrypoint].user;
-    job->payload = result_bytes(r, row, 5);
+    job->payload = result_bytes(r, row, payload_column);
     job->headers = headers;
     job->defect = defect_of(headers);
 }
@@ -328,6 +361,15 @@ static bool read_rows(speaker *s, pg_result *r, size_t first, size_t count)
     return !r->malformed;
 }
 
+void speaker_malformed(sentence_reply *reply)
+{
+    reply->refused = true;
+    reply->class = SQLSTATE_SCHEMA;
+    (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH,
+                    "the columns of the queue table have other types than expected");
+    error_hint(&reply->error, "run `pgqueuer verify --expect present`");
+}
+
 static void read_jobs(speaker *s, pg_reply *heard, sentence_reply *reply, size_t first)
 {
     pg_result *r = &heard->result;
@@ -337,17 +379,14 @@ static void read_jobs(speaker *s, pg_reply *heard, sentence_reply *reply, size_t
     if (count > s->capacity)
         count = s->capacity; /* cannot happen: the statement has its limit */
     if (!read_rows(s, r, first, count)) {
-        reply->refused = true;
-        reply->class = SQLSTATE_SCHEMA;
-        (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH,
-                        "the columns of the queue table have other types than expected");
-        error_hint(&reply->error, "run `pgqueuer verify --expect present`");
+        speaker_malformed(reply);
         return;
     }
     if (count > 0)
-        batch = job_batch_new(r, count);
+        batch = job_batch_new(&s->stock, r, count);
     for (size_t i = 0; batch != NULL && i < count; i++) {
-        fill_job(s, &batch->jobs[i], &batch->result, first + i, &s->rows[i]);
+        speaker_fill_job(s, &batch->jobs[i], &batch->result, first + i, 5, &s->rows[i]);
+        reply->payload_bytes += (int64_t)batch->jobs[i].payload.len;
         s->rows[i].body = &batch->jobs[i];
     }
     reply->rows = s->rows;
@@ -452,40 +491,64 @@ static void add_nothing(speaker *s, const sentence *what)
     (void)what;
 }
 
-/* One row a sentence: its statement, how its parameters are made, how its rows are understood. */
+#define ALIKE(name) STATEMENT_##name, STATEMENT_##name
+#define COUNTED(name) STATEMENT_##name, STATEMENT_##name##_COUNTED
+
+/* One row a sentence: its statement, that where the extras are, how its parameters are made, how
+ * its rows are understood. */
 static const struct speech {
-    statement_id statement;
+    statement_id statement, counted;
     void (*add)(speaker *s, const sentence *what);
     void (*read)(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
 } speeches[] = {
-    [SENTENCE_CHECK] = {STATEMENT_CHECK_WORKER, add_nothing, read_check},
-    [SENTENCE_LISTEN] = {STATEMENT_LISTEN, add_nothing, read_nothing},
-    [SENTENCE_CLAIM] = {STATEMENT_CLAIM_ROW, add_claim, read_claim},
-    [SENTENCE_SETTLE] = {STATEMENT_SETTLE_ROW, add_settle, read_places},
-    [SENTENCE_BEAT] = {STATEMENT_BEAT_ROW, add_beat, read_beat},
-    [SENTENCE_RELEASE] = {STATEMENT_RELEASE_ROW, add_release, read_nothing},
-    [SENTENCE_PROBE] = {STATEMENT_PROBE, add_probe, read_probe},
-    [SENTENCE_ADOPT] = {STATEMENT_ADOPT_ROW, add_adopt, read_adopt},
-    [SENTENCE_PING] = {STATEMENT_PING, add_ping, read_nothing},
-    [SENTENCE_SURVEY] = {STATEMENT_SURVEY, add_survey, read_survey},
-    [SENTENCE_AGGREGATE] = {STATEMENT_AGGREGATE, add_nothing, read_nothing},
+    [SENTENCE_CHECK] = {ALIKE(CHECK_WORKER), add_nothing, read_check},
+    [SENTENCE_LISTEN] = {ALIKE(LISTEN), add_nothing, read_nothing},
+    [SENTENCE_CLAIM] = {COUNTED(CLAIM_ROW), add_claim, read_claim},
+    [SENTENCE_SETTLE] = {COUNTED(SETTLE_ROW), add_settle, read_places},
+    [SENTENCE_BEAT] = {ALIKE(BEAT_ROW), add_beat, read_beat},
+    [SENTENCE_RELEASE] = {COUNTED(RELEASE_ROW), add_release, read_nothing},
+    [SENTENCE_PROBE] = {ALIKE(PROBE), add_probe, read_probe},
+    [SENTENCE_ADOPT] = {COUNTED(ADOPT_ROW), add_adopt, read_adopt},
+    [SENTENCE_PING] = {ALIKE(PING), add_ping, read_nothing},
+    [SENTENCE_SURVEY] = {ALIKE(SURVEY), add_survey, read_survey},
+    [SENTENCE_AGGREGATE] = {ALIKE(AGGREGATE), add_nothing, read_nothing},
+    [SENTENCE_LEASE] = {ALIKE(CLAIM_LEASE), speaker_add_lease, speaker_read_lease},
+    [SENTENCE_CONCLUDE] = {COUNTED(SETTLE_LEASE), speaker_add_conclude, speaker_read_stamps},
+    [SENTENCE_COMMIT] = {ALIKE(COMMIT), add_nothing, speaker_read_commit},
+    [SENTENCE_RESOLVE] = {COUNTED(RESOLVE), speaker_add_resolve, speaker_read_stamps},
+    [SENTENCE_ANNOUNCE] = {ALIKE(ANNOUNCE), add_nothing, read_nothing},
+    [SENTENCE_END_STUCK] = {ALIKE(LEASE_END), speaker_add_end_stuck, speaker_read_end_stuck},
+    [SENTENCE_HORIZON] = {ALIKE(HORIZON), add_nothing, speaker_read_horizon},
 };
 
-static statement_id statement_of(const sentence *what)
+static statement_id statement_of(const speaker *s, const sentence *what)
 {
+    const struct speech *speech = &speeches[what->kind];
+
+    if (what->kind == SENTENCE_CLAIM && what->of.claim.ids != NULL)
+        return s->extras ? STATEMENT_CLAIM_IDS_COUNTED : STATEMENT_CLAIM_IDS;
     if (what->kind == SENTENCE_CLAIM && what->of.claim.shares != NULL)
-        return STATEMENT_CLAIM_GATED;
-    return speeches[what->kind].statement;
+        return s->extras ? STATEMENT_CLAIM_GATED_COUNTED : STATEMENT_CLAIM_GATED;
+    if (what->kind == SENTENCE_LEASE)
+        return speaker_lease(what);
+    if (what->kind == SENTENCE_CONCLUDE)
+        return speaker_conclusion(s, what);
+    if (what->kind == SENTENCE_AGGREGATE && what->of.aggregate.counts)
+        return s->extras ? STATEMENT_FOLD_COUNTS : STATEMENT_AGGREGATE;
+    return s->extras ? speech->counted : speech->statement;
 }
 
 pgq_code speaker_say(speaker *s, pg_conn *conn, const sentence *what)
 {
     const struct speech *speech = &speeches[what->kind];
-    pgq_code code;
+    pgq_code code = PGQ_OK;
 
     params_clear(&s->params);
     speech->add(s, what);
-    code = pg_conn_send(conn, statement_of(what), &s->params);
+    if (what->kind == SENTENCE_LEASE)
+        code = pg_conn_send(conn, STATEMENT_BEGIN, NULL);
+    if (code == PGQ_OK)
+        code = pg_conn_send(conn, statement_of(s, what), &s->params);
     return code == PGQ_OK ? pg_conn_sync(conn) : code;
 }
 
@@ -501,6 +564,23 @@ static bool lost_the_race(const pg_reply *heard)
            base_streq(heard->constraint + len - end, index_end);
 }
 
+/* Perhaps the extras have been taken away. If so, it goes well without them; a claim is not to end
+ * the worker before that is known. Other lanes may have said the like already. */
+static void doubt_extras(speaker *s, const sentence *what, sentence_reply *reply)
+{
+    const struct speech *speech = &speeches[what->kind];
+    bool schema = reply->class == SQLSTATE_SCHEMA || reply->class == SQLSTATE_PERMISSION;
+
+    if (!schema || speech->statement == speech->counted)
+        return;
+    if (!s->extras && (s->doubts == 0 || s->doubts > PGQ_LANES_MAX))
+        return;
+    s->extras = false;
+    s->doubts++;
+    if (what->kind == SENTENCE_CLAIM || what->kind == SENTENCE_ADOPT)
+        reply->class = SQLSTATE_TRANSIENT;
+}
+
 void speaker_hear(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *ret_reply)
 {
     *ret_reply = (sentence_reply){.refused = heard->kind != PG_REPLY_ROWS};
@@ -509,6 +589,7 @@ void speaker_hear(speaker *s, const sentence *what, pg_reply *heard, sentence_re
         ret_reply->class = sqlstate_classify(heard->error.sqlstate);
         if (what->kind == SENTENCE_CLAIM && lost_the_race(heard))
             ret_reply->class = SQLSTATE_CONTENDED;
+        doubt_extras(s, what, ret_reply);
     } else {
         speeches[what->kind].read(s, what, heard, ret_reply);
     }

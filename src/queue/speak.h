@@ -8,14 +8,19 @@
 #include "queue/outcome.h"
 #include "queue/sentence.h"
 
+#include <pgqueuer/worker.h>
+
 /* An entrypoint as the translator needs it. */
 typedef struct speaker_entrypoint {
     const char *name;
     void *user;
-    int32_t limit;      /* over the fleet; 0: none */
-    int64_t silence_ms; /* its jobs are stale after so long without a heartbeat */
-    bool never;         /* its rate is zero: it is neither claimed nor waited for */
+    int32_t limit;             /* over the fleet; 0: none */
+    int64_t silence_ms;        /* its jobs are stale after so long without a heartbeat */
+    bool never;                /* its rate is zero: it is neither claimed nor waited for */
+    pgq_log_policy log_policy; /* not DEFAULT */
 } speaker_entrypoint;
+
+enum { SPEAKER_HOLDER_BYTES = 256 };
 
 /* What all sentences of one worker share, and scratch memory for reading. Immutable but for the
  * scratch; belongs to the I/O thread. */
@@ -23,14 +28,19 @@ typedef struct speaker {
     uuid worker;
     char worker_text[UUID_TEXT_BYTES];
     int64_t heartbeat_timeout_us;
+    bool extras; /* the database has them, and has not refused them since the check */
+    int doubts;  /* refusals that may have been theirs */
     const speaker_entrypoint *entrypoints; /* borrowed */
     size_t entrypoint_count;
     map by_name; /* entrypoint's name to its index plus one */
     params params;
     buffer json;
+    job_stock stock;
     claimed_row *rows; /* room for `capacity` */
     uint32_t *places;
+    int64_t *stamps;
     survey_row *survey;
+    char holder[SPEAKER_HOLDER_BYTES];
     size_t capacity; /* at least entrypoint_count */
 } speaker;
 

@@ -42,6 +42,12 @@ static pgq_code release_all(pgq_client *client, const uuid *id, pgq_error *err)
     param_null(&p);
     param_null(&p);
     param_uuid(&p, id);
+    if (client->log_policy == PGQ_LOG_POLICY_FULL) {
+        param_array_begin(&p, PG_OID_TEXT, 0);
+        param_array_end(&p);
+    } else {
+        param_null(&p);
+    }
     code = call(client, STATEMENT_RELEASE_ROW, &p, 0, NULL, err);
     params_release(&p);
     return code;
@@ -66,6 +72,7 @@ pgq_code pgq_suspects_take(pgq_client *client, const char *worker_id, const char
     param_uuid(&p, &dead);
     param_uuid(&p, &own);
     param_int8_array(&p, ids, count);
+    param_bool(&p, client->log_policy == PGQ_LOG_POLICY_FULL);
     if (count > 0)
         code = call(client, STATEMENT_SUSPECT_TAKE, &p, count, ret_taken, err);
     params_release(&p);

@@ -4,8 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
-#include "pg/client.h"
-#include "schema/live.h"
+#include "schema/explain.h"
 #include "schema/render.h"
 #include "schema/verify.h"
 
@@ -45,25 +44,6 @@ const char *pgq_durability_name(pgq_durability durability)
     return is_durability(durability) ? durability_names[durability] : "unknown";
 }
 
-/* Completes an error of the server with what to do about it. */
-static pgq_code explain(pgq_code code, const char *action, pgq_error *err)
-{
-    if (err == NULL || err->sqlstate[0] == '\0')
-        return code;
-    error_where(err, "%s", action);
-    if (code == PGQ_E_DUPLICATE) /* of a catalogue's row, not of a job */
-        code = err->code = PGQ_E_DATABASE;
-    if (code == PGQ_E_PERMISSION && base_streq(action, "install"))
-        error_hint(err, "the role needs CREATE on the schema, and on the database to make one");
-    else if (code == PGQ_E_PERMISSION)
-        error_hint(err, "run it as the role that owns the tables");
-    else if (code == PGQ_E_SCHEMA_MISSING)
-        error_hint(err, "run pgqueuer install first, or check --prefix and --schema");
-    else if (base_streq(err->sqlstate, "2BP01"))
-        error_hint(err, "something else in the database depends on it; drop that first");
-    return code;
-}
-
 /* Runs a script, if it was rendered, and releases it. */
 static pgq_code run(pgq_client *client, script *s, pgq_code rendered, int64_t deadline_us,
                     const char *action, pgq_error *err)
@@ -73,25 +53,10 @@ static pgq_code run(pgq_client *client, script *s, pgq_code rendered, int64_t de
     if (code == PGQ_OK) {
         code = pg_conn_run_script(client->conn, s->sqls, s->count, deadline_us, err);
         if (code != PGQ_OK)
-            code = explain(code, action, err);
+            code = explain_error(code, action, err);
     }
     script_release(s);
     return code;
-}
-
-static pgq_code no_schema(const live_catalog *live, pgq_error *err)
-{
-    if (live->schema == NULL) {
-        (void)error_set(err, PGQ_E_DATABASE,
-                        "no schema of the connection's search_path exists or may be used");
-        error_hint(err, "name one with --schema, or set the role's search_path");
-    } else {
-        (void)error_set(err, PGQ_E_DATABASE, "the schema '%s' does not exist", live->schema);
-        error_hint(err, "create it, or let install create it");
-    }
-    if (err != NULL)
-        memcpy(err->sqlstate, "3F000", sizeof("3F000"));
-    return PGQ_E_DATABASE;
 }
 
 static pgq_code already_installed(const names *n, pgq_error *err)
@@ -100,13 +65,20 @@ static pgq_code already_installed(const names *n, pgq_error *err)
                     "PgQueuer is already installed (prefix='%s', schema=%s).", n->prefix,
                     n->schema != NULL ? n->schema : "the connection's search_path");
     error_hint(err, "run `pgqueuer verify --expect present` to see whether it is complete; "
-                    "`pgq upgrade` of the Python release mends an older schema");
+                    "`pgqueuer upgrade` completes it");
     return PGQ_E_SCHEMA_EXISTS;
 }
 
+/* What is to be made. */
+typedef struct install_plan {
+    bool tables, create_schema;
+    bool extras, create_extras_schema;
+    pgq_durability durability;
+} install_plan;
+
 /* Whether the objects can be made: their schema is there or can be created, and nothing else is. */
 static pgq_code look_before_install(pgq_client *client, int64_t deadline_us,
-                                    const pgq_install_options *options, bool *ret_create_schema,
+                                    const pgq_install_options *options, install_plan *ret_plan,
                                     pgq_error *err)
 {
     live_catalog live;
@@ -115,11 +87,19 @@ static pgq_code look_before_install(pgq_client *client, int64_t deadline_us,
     if (code != PGQ_OK)
         return code;
     /* creating a schema asks for a right on the database even when it exists: only if need be */
-    *ret_create_schema = options->create_schema && !live.schema_exists;
-    if (live_is_installed(&live)) {
+    *ret_plan = (install_plan){
+        .tables = !live_is_installed(&live),
+        .create_schema = options->create_schema && !live.schema_exists,
+        .extras = options->extras,
+        .create_extras_schema = !live.extras_schema_exists,
+        .durability = options->durability,
+    };
+    if (!ret_plan->tables && !options->extras) {
         code = already_installed(&client->names, err);
+    } else if (!ret_plan->tables) {
+        code = PGQ_OK;
     } else if (live.schema == NULL || (!live.schema_exists && !options->create_schema)) {
-        code = no_schema(&live, err);
+        code = explain_no_schema(&live, err);
     } else if (live.schema_exists && !live.may_create) {
         code = error_set(err, PGQ_E_PERMISSION,
                          "the role may not create objects in the schema '%s'", live.schema);
@@ -136,8 +116,8 @@ static bool is_duplicate(const pgq_error *e)
            base_streq(e->sqlstate, "23505");
 }
 
-static pgq_code install(pgq_client *client, int64_t deadline_us, pgq_durability durability,
-                        bool create_schema, pgq_error *err)
+static pgq_code install(pgq_client *client, int64_t deadline_us, const install_plan *plan,
+                        pgq_error *err)
 {
     script s = SCRIPT_INIT;
     int64_t key;
@@ -146,7 +126,10 @@ static pgq_code install(pgq_client *client, int64_t deadline_us, pgq_durability 
     if (code != PGQ_OK)
         return code;
     render_lock(&s, key);
-    code = render_install(&s, &client->names, durability, create_schema, err);
+    if (plan->tables)
+        code = render_install(&s, &client->names, plan->durability, plan->create_schema, err);
+    if (code == PGQ_OK && plan->extras)
+        code = render_extras(&s, &client->names, plan->durability, plan->create_extras_schema, err);
     return run(client, &s, code, deadline_us, "install", err);
 }
 
@@ -154,7 +137,7 @@ pgq_code pgq_schema_install(pgq_client *client, const pgq_install_options *optio
 {
     pgq_install_options own = PGQ_INSTALL_OPTIONS_INIT;
     pgq_error local = PGQ_ERROR_INIT;
-    bool create_schema = false;
+    install_plan plan = {.tables = false};
     int64_t deadline_us;
     pgq_code code = base_copy_options(&own, sizeof(own), options, "pgq_install_options", err);
 
@@ -162,19 +145,25 @@ pgq_code pgq_schema_install(pgq_client *client, const pgq_install_options *optio
         code = check_durability(own.durability, err);
     if (code == PGQ_OK)
         code = catalog_check_names(&client->names, err);
+    if (code == PGQ_OK && own.extras)
+        code = catalog_check_extras(&client->names, err);
     if (code == PGQ_OK)
         code = client_begin(client, &deadline_us, err);
     if (code == PGQ_OK)
-        code = look_before_install(client, deadline_us, &own, &create_schema, err);
+        code = look_before_install(client, deadline_us, &own, &plan, err);
     if (code != PGQ_OK)
         return code;
-    code = install(client, deadline_us, own.durability, create_schema, &local);
+    code = install(client, deadline_us, &plan, &local);
     /* the lock is released by who was faster, and then the objects are there: look again */
     if (code != PGQ_OK && is_duplicate(&local)) {
-        pgq_code again = look_before_install(client, deadline_us, &own, &create_schema, err);
+        pgq_code again = look_before_install(client, deadline_us, &own, &plan, err);
 
         if (again == PGQ_E_SCHEMA_EXISTS)
             return again;
+        if (again == PGQ_OK && !plan.tables) {
+            local = (pgq_error)PGQ_ERROR_INIT;
+            code = install(client, deadline_us, &plan, &local);
+        }
     }
     if (code != PGQ_OK && err != NULL)
         *err = local;
@@ -210,7 +199,7 @@ pgq_code pgq_schema_verify(pgq_client *client, pgq_expect expect, char **ret_rep
     if (code != PGQ_OK)
         return code;
     if (live.schema == NULL)
-        code = no_schema(&live, err);
+        code = explain_no_schema(&live, err);
     else if (expect == PGQ_EXPECT_PRESENT)
         lines = verify_present(&live, &client->names, &report);
     else
@@ -229,10 +218,32 @@ pgq_code pgq_schema_verify(pgq_client *client, pgq_expect expect, char **ret_rep
                     "the database differs from what is expected in %zu %s", lines,
                     lines == 1 ? "place" : "places");
     error_hint(err, expect == PGQ_EXPECT_PRESENT
-                        ? "run `pgqueuer install` if all is missing; `pgq upgrade` of the Python "
-                          "release mends an older schema"
+                        ? "run `pgqueuer install` if all is missing, else `pgqueuer upgrade`; "
+                          "`pgqueuer upgrade --plan` shows what it would do"
                         : "run pgqueuer uninstall to remove it");
     return PGQ_E_SCHEMA_MISMATCH;
+}
+
+pgq_code pgq_schema_has_extras(pgq_client *client, bool *ret_present, char **ret_schema,
+                               pgq_error *err)
+{
+    live_catalog live;
+    int64_t deadline_us;
+    pgq_code code = client_begin(client, &deadline_us, err);
+
+    if (code == PGQ_OK)
+        code = live_read(client, deadline_us, &live, err);
+    if (code != PGQ_OK)
+        return code;
+    *ret_present = true;
+    for (size_t i = 0; i < CATALOG_EXTRA_COUNT; i++)
+        *ret_present = *ret_present && live.extras[i].is_table;
+    for (size_t i = 0; i < CATALOG_ROUTINE_COUNT; i++)
+        *ret_present = *ret_present && live.routines[i].exists;
+    live_release(&live);
+    if (ret_schema != NULL && base_strdup(client->names.extras, ret_schema) != PGQ_OK)
+        return error_nomem(err);
+    return PGQ_OK;
 }
 
 pgq_code pgq_schema_durability(pgq_client *client, pgq_durability durability, pgq_error *err)
@@ -271,7 +282,12 @@ static pgq_code render_kind(script *s, const names *n, pgq_sql_kind kind,
         code = catalog_check_names(n, err);
         if (code != PGQ_OK)
             return code;
-        return render_install(s, n, options->durability, options->create_schema, err);
+        code = render_install(s, n, options->durability, options->create_schema, err);
+        if (code == PGQ_OK && options->extras)
+            code = catalog_check_extras(n, err);
+        if (code == PGQ_OK && options->extras)
+            code = render_extras(s, n, options->durability, true, err);
+        return code;
     case PGQ_SQL_UNINSTALL:
         return render_uninstall(s, n, err);
     case PGQ_SQL_DURABILITY:

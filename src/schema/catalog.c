@@ -2,7 +2,10 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+
+enum { NAME_BYTES_MAX = 63 };
 
 #define COLUMN(name, type, default_text, not_null, demanded)        \
     {                                                               \
@@ -98,6 +101,78 @@ const catalog_table catalog_tables[CATALOG_TABLE_COUNT] = {
         TABLE(schedules, schedules_columns, "expression, entrypoint", busy_settings, false, true),
 };
 
+/* What settles count, until it is folded into the statistics: only inserted into and deleted from.
+ * It has the types of there, but for the status; several installations may share it. */
+static const catalog_column counts_columns[] = {
+    COLUMN("statistics", "regclass", NULL, true, false),
+    COLUMN("second", "timestamp with time zone", NULL, true, false),
+    COLUMN("entrypoint", "text", NULL, true, false),
+    COLUMN("priority", "integer", NULL, true, false),
+    COLUMN("status", "text", NULL, true, false),
+    COLUMN("count", "bigint", NULL, true, false),
+};
+
+static const catalog_setting counts_settings[] = {
+    {"autovacuum_vacuum_scale_factor", "0.01"}, {"autovacuum_vacuum_threshold", "1000"},
+    {"autovacuum_analyze_scale_factor", "0"},   {"autovacuum_analyze_threshold", "100000"},
+    {"autovacuum_vacuum_cost_delay", "0"},
+};
+
+/* How far an import has come, committed with each of its chunks. `digest` is of all bytes before
+ * `position`; `settings` are the options that shape the jobs. */
+static const catalog_column imports_columns[] = {
+    COLUMN("queue", "regclass", NULL, true, false),
+    COLUMN("name", "text", NULL, true, false),
+    COLUMN("source", "text", NULL, false, false),
+    COLUMN("settings", "text", NULL, true, false),
+    COLUMN("version", "bigint", NULL, true, false),
+    COLUMN("finished", "boolean", NULL, true, false),
+    COLUMN("position", "bigint", NULL, true, false),
+    COLUMN("digest", "bigint", NULL, true, false),
+    COLUMN("lines", "bigint", NULL, true, false),
+    COLUMN("jobs", "bigint", NULL, true, false),
+    COLUMN("skipped", "bigint", NULL, true, false),
+    COLUMN("rejected", "bigint", NULL, true, false),
+    COLUMN("rejects_bytes", "bigint", NULL, true, false),
+    TIME("created", false),
+    TIME("updated", false),
+};
+
+/* A row is updated with each chunk. */
+static const catalog_setting imports_settings[] = {
+    {"fillfactor", "50"},
+    {"autovacuum_vacuum_threshold", "1000"},
+};
+
+/* imports is as durable as the queue: a crash that empties that one forgets that it was filled. */
+const catalog_extra catalog_extras[CATALOG_EXTRA_COUNT] = {
+    [CATALOG_COUNTS] = {STATEMENT_COUNTS_TABLE,
+                        counts_columns,
+                        BASE_COUNT(counts_columns),
+                        NULL,
+                        counts_settings,
+                        BASE_COUNT(counts_settings),
+                        {false, true, true}},
+    [CATALOG_IMPORTS] = {STATEMENT_IMPORTS_TABLE,
+                         imports_columns,
+                         BASE_COUNT(imports_columns),
+                         "queue, name",
+                         imports_settings,
+                         BASE_COUNT(imports_settings),
+                         {false, false, true}},
+};
+
+const catalog_routine catalog_routines[CATALOG_ROUTINE_COUNT] = {
+    {"enqueue_arrays",
+     "text[], bytea[], integer[], interval[], timestamp with time zone[], text[], jsonb[], text, "
+     "text",
+     STATEMENT_EXTRAS_ENQUEUE_ARRAYS, true},
+    {"enqueue",
+     "text, text, integer, interval, timestamp with time zone, text, jsonb, text, bytea, text",
+     STATEMENT_EXTRAS_ENQUEUE, false},
+    {"enqueue_many", "jsonb, text, text", STATEMENT_EXTRAS_ENQUEUE_MANY, false},
+};
+
 const catalog_table_id catalog_tables_by_name[CATALOG_TABLE_COUNT] = {
     CATALOG_QUEUE, CATALOG_LOG, CATALOG_SCHEDULES, CATALOG_STATISTICS};
 
@@ -174,6 +249,17 @@ char *catalog_index_name(arena *a, const names *n, const catalog_index *index)
     return concat(a, catalog_table_name(n, index->table), index->suffix);
 }
 
+char *catalog_replacement_name(arena *a, const names *n, const catalog_index *index)
+{
+    enum { SIZE = sizeof("pgq_rebuild_01234567") };
+    const char *name = catalog_index_name(a, n, index);
+    char *text = name != NULL ? arena_alloc(a, SIZE) : NULL;
+
+    if (text != NULL)
+        (void)snprintf(text, SIZE, "pgq_rebuild_%08" PRIx32, catalog_crc32(name));
+    return text;
+}
+
 char *catalog_retired_type(arena *a, const names *n)
 {
     return concat(a, n->prefix, catalog_retired_type_suffix);
@@ -217,10 +303,38 @@ char *catalog_fill(arena *a, const char *text, const char *status, const char *c
     return filled;
 }
 
+/* What stands between the two marks of the body. */
+static const char *body_of(arena *a, const char *sql)
+{
+    static const char mark[] = "$body$";
+    const char *begin = strstr(sql, mark), *end;
+
+    if (begin == NULL)
+        return NULL;
+    begin += sizeof(mark) - 1;
+    end = strstr(begin, mark);
+    return end != NULL ? arena_strndup(a, begin, (size_t)(end - begin)) : NULL;
+}
+
+pgq_code catalog_expand_routine(arena *a, const names *n, const catalog_routine *routine,
+                                const char *home, const char **ret_sql, const char **ret_body,
+                                pgq_error *err)
+{
+    names there = *n;
+    statement made;
+    pgq_code code;
+
+    there.schema = home;
+    code = statement_expand(&there, routine->statement, a, &made, err);
+    if (code != PGQ_OK)
+        return code;
+    *ret_sql = made.text;
+    *ret_body = body_of(a, made.text);
+    return *ret_body != NULL ? PGQ_OK : error_nomem(err);
+}
+
 pgq_code catalog_check_names(const names *n, pgq_error *err)
 {
-    enum { NAME_BYTES_MAX = 63 };
-
     for (size_t i = 0; i < CATALOG_INDEX_COUNT; i++) {
         const catalog_index *index = &catalog_indexes[i];
         const char *table = catalog_table_name(n, index->table);
@@ -233,6 +347,16 @@ pgq_code catalog_check_names(const names *n, pgq_error *err)
         return PGQ_E_LIMIT;
     }
     return PGQ_OK;
+}
+
+pgq_code catalog_check_extras(const names *n, pgq_error *err)
+{
+    if (strlen(n->extras) <= NAME_BYTES_MAX)
+        return PGQ_OK;
+    (void)error_set(err, PGQ_E_LIMIT, "the name of the extras' schema %s is longer than %d bytes",
+                    n->extras, NAME_BYTES_MAX);
+    error_hint(err, "use a shorter prefix or schema");
+    return PGQ_E_LIMIT;
 }
 
 uint32_t catalog_crc32(const char *text)

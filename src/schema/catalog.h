@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "pg/names.h"
+#include "pg/statement.h"
 
 /* In the order in which statements lock the tables; the Python release's is the same. */
 typedef enum catalog_table_id {
@@ -21,6 +22,10 @@ typedef enum catalog_table_id {
 } catalog_table_id;
 
 enum { CATALOG_INDEX_COUNT = 13, CATALOG_LABEL_COUNT = 7, CATALOG_DURABILITY_COUNT = 3 };
+
+/* Our own objects, which install adds on request. */
+enum { CATALOG_COUNTS, CATALOG_IMPORTS, CATALOG_EXTRA_COUNT };
+enum { CATALOG_ROUTINE_COUNT = 3 };
 
 typedef enum catalog_kind {
     CATALOG_PLAIN,
@@ -69,7 +74,30 @@ typedef struct catalog_label {
     bool demanded;
 } catalog_label;
 
+/* A table of our own, in the schema `extras` of the names. It has no foreign key, and no column of
+ * a type of the Python release's, which could not be uninstalled then. */
+typedef struct catalog_extra {
+    const char *name;
+    const catalog_column *columns;
+    size_t column_count;
+    const char *primary_key;         /* columns, separated by ", "; NULL: none */
+    const catalog_setting *settings; /* it is made with these */
+    size_t setting_count;
+    bool unlogged[CATALOG_DURABILITY_COUNT];
+} catalog_extra;
+
+/* A function of our own there, for producers in any language. */
+typedef struct catalog_routine {
+    const char *name;
+    const char *arguments;  /* their types, as oidvectortypes prints them */
+    statement_id statement; /* which makes it */
+    bool definer;           /* it has its owner's rights, and writes into the tables */
+} catalog_routine;
+
 extern const catalog_table catalog_tables[CATALOG_TABLE_COUNT];
+extern const catalog_extra catalog_extras[CATALOG_EXTRA_COUNT];
+/* In the order in which they are made: those that call others come last. */
+extern const catalog_routine catalog_routines[CATALOG_ROUTINE_COUNT];
 extern const catalog_label catalog_labels[CATALOG_LABEL_COUNT];
 
 /* Ordered by name, the order in which they are made. */
@@ -97,11 +125,23 @@ const char *catalog_table_name(const names *n, catalog_table_id table);
 char *catalog_index_name(arena *a, const names *n, const catalog_index *index);
 char *catalog_retired_type(arena *a, const names *n);
 
+/* The name under which an index is built before it takes the place of another, as in the Python
+ * release. NULL without memory. */
+char *catalog_replacement_name(arena *a, const names *n, const catalog_index *index);
+
 /* A declared text with its names filled in: `status` for {status}, `channel` for {channel}. */
 char *catalog_fill(arena *a, const char *text, const char *status, const char *channel);
 
+/* The statement that makes a routine, for tables in the schema `home`, and the body in it. */
+pgq_code catalog_expand_routine(arena *a, const names *n, const catalog_routine *routine,
+                                const char *home, const char **ret_sql, const char **ret_body,
+                                pgq_error *err);
+
 /* An index name that the server would cut could not be found again: PGQ_E_LIMIT. */
 pgq_code catalog_check_names(const names *n, pgq_error *err);
+
+/* Likewise for the schema of the extras. */
+pgq_code catalog_check_extras(const names *n, pgq_error *err);
 
 /* IEEE CRC-32, as zlib computes it. */
 uint32_t catalog_crc32(const char *text);

@@ -16,6 +16,7 @@ typedef struct step {
     statement_id statement;
     void (*give)(reading *r, params *p);
     void (*take)(reading *r, size_t row);
+    bool extras; /* in their schema */
 } step;
 
 static bool is_name_char(char c)
@@ -30,32 +31,51 @@ static bool is_qualifier(const char *text, char before, const char *schema, size
            text[schema_len] == '.';
 }
 
-/* A text of the catalogue without quotes and without our schema; NULL for SQL NULL. */
+static void strip_quotes(char *text)
+{
+    char *at = text;
+
+    for (; *text != '\0'; text++) {
+        if (*text != '"')
+            *at++ = *text;
+    }
+    *at = '\0';
+}
+
+/* Takes "schema." away wherever it stands in front of a name. */
+static void strip_qualifiers(char *text, const char *schema)
+{
+    size_t schema_len = strlen(schema);
+    char *at = text, before = ' ';
+
+    while (*text != '\0') {
+        if (is_qualifier(text, before, schema, schema_len)) {
+            text += schema_len + 1;
+        } else {
+            before = *text;
+            *at++ = *text++;
+        }
+    }
+    *at = '\0';
+}
+
+/* A text of the catalogue without quotes and without our schema, which may have been quoted itself;
+ * NULL for SQL NULL. */
 static const char *take_text(reading *r, size_t row, int column)
 {
     const char *text = result_text(&r->rows, row, column), *schema = r->live->schema;
-    size_t schema_len = schema != NULL ? strlen(schema) : 0;
-    char *out, *at;
+    char *out;
 
     if (text == NULL)
         return NULL;
-    out = at = arena_alloc(&r->live->memory, strlen(text) + 1);
+    out = arena_strdup(&r->live->memory, text);
     if (out == NULL) {
         r->broken = true;
         return NULL;
     }
-    for (; *text != '\0'; text++) {
-        char before = ' ';
-
-        if (*text == '"')
-            continue;
-        if (at > out)
-            before = at[-1];
-        if (schema_len > 0 && is_qualifier(text, before, schema, schema_len))
-            text += schema_len;
-        else
-            *at++ = *text;
-    }
+    strip_quotes(out);
+    if (schema != NULL && schema[0] != '\0')
+        strip_qualifiers(out, schema);
     return out;
 }
 
@@ -92,6 +112,7 @@ static void take_table(reading *r, size_t row)
     table->exists = true;
     table->is_table = result_bool(&r->rows, row, 1);
     table->logged = result_bool(&r->rows, row, 2);
+    table->rows = result_int8(&r->rows, row, 3);
 }
 
 /* Where a column goes; NULL for one that is not ours. */
@@ -108,12 +129,8 @@ static live_column *column_of(live_catalog *live, size_t table_id, const char *n
     return NULL;
 }
 
-static void take_column(reading *r, size_t row)
+static void fill_column(reading *r, size_t row, live_column *column)
 {
-    size_t table_id = take_position(r, row, CATALOG_TABLE_COUNT);
-    const char *name = result_text(&r->rows, row, 1);
-    live_column *column = name != NULL ? column_of(r->live, table_id, name) : NULL;
-
     if (column == NULL)
         return;
     column->exists = true;
@@ -121,6 +138,14 @@ static void take_column(reading *r, size_t row)
     column->not_null = result_bool(&r->rows, row, 3);
     column->default_text = take_text(r, row, 4);
     column->is_identity = result_bool(&r->rows, row, 5);
+}
+
+static void take_column(reading *r, size_t row)
+{
+    size_t table_id = take_position(r, row, CATALOG_TABLE_COUNT);
+    const char *name = result_text(&r->rows, row, 1);
+
+    fill_column(r, row, name != NULL ? column_of(r->live, table_id, name) : NULL);
 }
 
 static void take_constraint(reading *r, size_t row)
@@ -154,28 +179,34 @@ static void give_name(reading *r, params *p, const char *name)
         element_text(p, name);
 }
 
-/* The declared indexes, then the retired one. */
+/* The declared indexes, their replacements, then the retired one. */
+enum { RETIRED_INDEX = 2 * CATALOG_INDEX_COUNT };
+
 static void give_indexes(reading *r, params *p)
 {
     const catalog_index retired = {.suffix = catalog_retired_index_suffix, .table = CATALOG_QUEUE};
+    arena *a = &r->live->memory;
 
-    param_array_begin(p, PG_OID_TEXT, CATALOG_INDEX_COUNT + 1);
+    param_array_begin(p, PG_OID_TEXT, RETIRED_INDEX + 1);
     for (size_t i = 0; i < CATALOG_INDEX_COUNT; i++)
-        give_name(r, p, catalog_index_name(&r->live->memory, r->names, &catalog_indexes[i]));
-    give_name(r, p, catalog_index_name(&r->live->memory, r->names, &retired));
+        give_name(r, p, catalog_index_name(a, r->names, &catalog_indexes[i]));
+    for (size_t i = 0; i < CATALOG_INDEX_COUNT; i++)
+        give_name(r, p, catalog_replacement_name(a, r->names, &catalog_indexes[i]));
+    give_name(r, p, catalog_index_name(a, r->names, &retired));
     param_array_end(p);
 }
 
 static void take_index(reading *r, size_t row)
 {
-    size_t at = take_position(r, row, CATALOG_INDEX_COUNT + 1);
+    size_t at = take_position(r, row, RETIRED_INDEX + 1);
     live_index *index;
 
-    if (at == CATALOG_INDEX_COUNT) {
+    if (at == RETIRED_INDEX) {
         r->live->retired_index_exists = true;
         return;
     }
-    index = &r->live->indexes[at];
+    index = at < CATALOG_INDEX_COUNT ? &r->live->indexes[at]
+                                     : &r->live->replacements[at - CATALOG_INDEX_COUNT];
     index->exists = true;
     index->table = take_text(r, row, 1);
     index->unique = result_bool(&r->rows, row, 2);
@@ -212,15 +243,21 @@ static void give_function(reading *r, params *p)
     param_text(p, r->names->function);
 }
 
-static void take_function(reading *r, size_t row)
+static const char *take_body(reading *r, size_t row)
 {
     const char *body = result_text(&r->rows, row, 1);
 
+    body = arena_strdup(&r->live->memory, body != NULL ? body : "");
+    if (body == NULL)
+        r->broken = true;
+    return body;
+}
+
+static void take_function(reading *r, size_t row)
+{
     r->live->function_exists = true;
     r->live->function_returns_trigger = result_bool(&r->rows, row, 0);
-    r->live->function_body = arena_strdup(&r->live->memory, body != NULL ? body : "");
-    if (r->live->function_body == NULL)
-        r->broken = true;
+    r->live->function_body = take_body(r, row);
 }
 
 static void give_trigger(reading *r, params *p)
@@ -240,17 +277,88 @@ static void take_trigger(reading *r, size_t row)
     trigger->function = take_text(r, row, 3);
 }
 
+static void take_extras_schema(reading *r, size_t row)
+{
+    r->live->extras_schema_exists = result_bool(&r->rows, row, 1);
+}
+
+static void give_extras(reading *r, params *p)
+{
+    (void)r;
+    param_array_begin(p, PG_OID_TEXT, CATALOG_EXTRA_COUNT);
+    for (size_t i = 0; i < CATALOG_EXTRA_COUNT; i++)
+        element_text(p, catalog_extras[i].name);
+    param_array_end(p);
+}
+
+static void take_extra(reading *r, size_t row)
+{
+    live_extra *extra = &r->live->extras[take_position(r, row, CATALOG_EXTRA_COUNT)];
+
+    extra->exists = true;
+    extra->is_table = result_bool(&r->rows, row, 1);
+}
+
+static void take_extra_column(reading *r, size_t row)
+{
+    size_t at = take_position(r, row, CATALOG_EXTRA_COUNT);
+    const catalog_extra *declared = &catalog_extras[at];
+    const char *name = result_text(&r->rows, row, 1);
+
+    for (size_t i = 0; name != NULL && i < declared->column_count; i++) {
+        if (base_streq(declared->columns[i].name, name))
+            fill_column(r, row, &r->live->extras[at].columns[i]);
+    }
+}
+
+static void give_routines(reading *r, params *p)
+{
+    (void)r;
+    param_array_begin(p, PG_OID_TEXT, CATALOG_ROUTINE_COUNT);
+    for (size_t i = 0; i < CATALOG_ROUTINE_COUNT; i++)
+        element_text(p, catalog_routines[i].name);
+    param_array_end(p);
+    param_array_begin(p, PG_OID_TEXT, CATALOG_ROUTINE_COUNT);
+    for (size_t i = 0; i < CATALOG_ROUTINE_COUNT; i++)
+        element_text(p, catalog_routines[i].arguments);
+    param_array_end(p);
+}
+
+static void take_routine(reading *r, size_t row)
+{
+    live_routine *routine = &r->live->routines[take_position(r, row, CATALOG_ROUTINE_COUNT)];
+
+    routine->exists = true;
+    routine->body = take_body(r, row);
+    routine->definer = result_bool(&r->rows, row, 2);
+    routine->pinned = result_bool(&r->rows, row, 3);
+}
+
+static void take_extra_constraint(reading *r, size_t row)
+{
+    size_t at = take_position(r, row, CATALOG_EXTRA_COUNT);
+    const char *columns = take_text(r, row, 2);
+
+    if (result_bool(&r->rows, row, 1))
+        r->live->extras[at].primary_key = columns;
+}
+
 /* The schema comes first: the other texts are normalised with it. */
 static const step steps[] = {
-    {STATEMENT_CATALOG_SCHEMA, NULL, take_schema},
-    {STATEMENT_CATALOG_TABLES, give_tables, take_table},
-    {STATEMENT_CATALOG_COLUMNS, give_tables, take_column},
-    {STATEMENT_CATALOG_CONSTRAINTS, give_tables, take_constraint},
-    {STATEMENT_CATALOG_SEQUENCES, give_tables, take_sequence},
-    {STATEMENT_CATALOG_INDEXES, give_indexes, take_index},
-    {STATEMENT_CATALOG_LABELS, give_types, take_label},
-    {STATEMENT_CATALOG_FUNCTION, give_function, take_function},
-    {STATEMENT_CATALOG_TRIGGER, give_trigger, take_trigger},
+    {STATEMENT_CATALOG_SCHEMA, NULL, take_schema, false},
+    {STATEMENT_CATALOG_TABLES, give_tables, take_table, false},
+    {STATEMENT_CATALOG_COLUMNS, give_tables, take_column, false},
+    {STATEMENT_CATALOG_CONSTRAINTS, give_tables, take_constraint, false},
+    {STATEMENT_CATALOG_SEQUENCES, give_tables, take_sequence, false},
+    {STATEMENT_CATALOG_INDEXES, give_indexes, take_index, false},
+    {STATEMENT_CATALOG_LABELS, give_types, take_label, false},
+    {STATEMENT_CATALOG_FUNCTION, give_function, take_function, false},
+    {STATEMENT_CATALOG_TRIGGER, give_trigger, take_trigger, false},
+    {STATEMENT_CATALOG_SCHEMA, NULL, take_extras_schema, true},
+    {STATEMENT_CATALOG_TABLES, give_extras, take_extra, true},
+    {STATEMENT_CATALOG_COLUMNS, give_extras, take_extra_column, true},
+    {STATEMENT_CATALOG_ROUTINES, give_routines, take_routine, true},
+    {STATEMENT_CATALOG_CONSTRAINTS, give_extras, take_extra_constraint, true},
 };
 
 static pgq_code run_step(reading *r, const step *s, pg_conn *conn, int64_t deadline_us,
@@ -259,7 +367,7 @@ static pgq_code run_step(reading *r, const step *s, pg_conn *conn, int64_t deadl
     params p = PARAMS_INIT;
     pgq_code code;
 
-    param_text(&p, r->names->schema);
+    param_text(&p, s->extras ? r->names->extras : r->names->schema);
     if (s->give != NULL)
         s->give(r, &p);
     code = r->broken ? error_nomem(err)

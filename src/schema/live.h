@@ -22,6 +22,7 @@ typedef struct live_table {
     bool is_table; /* and it is no view or the like */
     bool logged;
     bool has_unique;                       /* the declared UNIQUE constraint */
+    int64_t rows;                          /* the server's estimate; -1: it has none */
     const char *primary_key;               /* columns, separated by ", "; NULL: none */
     const char *sequence, *sequence_type;  /* the one that "id" owns; NULL: none */
     live_column columns[LIVE_COLUMNS_MAX]; /* one for each declared column */
@@ -39,6 +40,17 @@ typedef struct live_trigger {
     const char *function; /* with another schema in front, if it is there; normalised */
 } live_trigger;
 
+typedef struct live_extra {
+    bool exists, is_table;
+    const char *primary_key; /* columns, separated by ", "; NULL: none */
+    live_column columns[LIVE_COLUMNS_MAX];
+} live_extra;
+
+typedef struct live_routine {
+    bool exists, definer, pinned;
+    const char *body; /* as it is */
+} live_routine;
+
 /* Owned by `memory`. */
 typedef struct live_catalog {
     arena memory;
@@ -47,11 +59,16 @@ typedef struct live_catalog {
     live_table tables[CATALOG_TABLE_COUNT];
     live_column retired_column;
     live_index indexes[CATALOG_INDEX_COUNT];
+    live_index
+        replacements[CATALOG_INDEX_COUNT]; /* of these, left by an upgrade that was cut off */
     bool retired_index_exists;
     bool type_exists, labels[CATALOG_LABEL_COUNT], retired_type_exists;
     bool function_exists, function_returns_trigger;
     const char *function_body; /* as it is */
     live_trigger trigger;
+    bool extras_schema_exists;
+    live_extra extras[CATALOG_EXTRA_COUNT];
+    live_routine routines[CATALOG_ROUTINE_COUNT];
 } live_catalog;
 
 /* Reads it, one statement for each kind of object. The connection is ready. On failure there is

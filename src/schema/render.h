@@ -24,6 +24,8 @@ void render_lock(script *s, int64_t key);
 /* These add statements; PGQ_E_NOMEM. create_schema counts when the names have a schema. */
 pgq_code render_install(script *s, const names *n, pgq_durability durability, bool create_schema,
                         pgq_error *err);
+pgq_code render_extras(script *s, const names *n, pgq_durability durability, bool create_schema,
+                       pgq_error *err);
 pgq_code render_uninstall(script *s, const names *n, pgq_error *err);
 pgq_code render_durability(script *s, const names *n, pgq_durability durability, pgq_error *err);
 pgq_code render_autovac(script *s, const names *n, bool rollback, pgq_error *err);

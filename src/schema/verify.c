@@ -1,5 +1,7 @@
 #include "schema/verify.h"
 
+#include <stdio.h>
+
 /* The order in which the Python release names the tables. */
 static const catalog_table_id python_order[CATALOG_TABLE_COUNT] = {
     CATALOG_QUEUE, CATALOG_STATISTICS, CATALOG_SCHEDULES, CATALOG_LOG};
@@ -57,8 +59,7 @@ static void check_type(comparison *c)
     }
 }
 
-/* Where ids come from matters, not how: a sequence that the server owns, or an identity. */
-static bool has_default(const catalog_column *declared, const live_column *live, const char *wanted)
+bool verify_default(const catalog_column *declared, const live_column *live, const char *wanted)
 {
     const char *found = live->default_text;
 
@@ -79,7 +80,7 @@ static void check_default(comparison *c, const char *table, const catalog_column
         if (wanted == NULL)
             return;
     }
-    if (has_default(declared, live, wanted))
+    if (verify_default(declared, live, wanted))
         return;
     if (declared->kind != CATALOG_PLAIN)
         wanted = "a sequence";
@@ -175,8 +176,11 @@ static void check_index(comparison *c, const catalog_index *declared, const live
         LINE(c, "index '%s' is invalid", name);
 }
 
-/* The body may be another one, the Python release's or the user's; but one that does not hold the
- * channel's name as a literal wakes nobody who listens there. */
+bool verify_notifies(const char *body, const char *channel)
+{
+    return strstr(body, "pg_notify") != NULL && strstr(body, channel) != NULL;
+}
+
 static void check_function(comparison *c)
 {
     const live_catalog *live = c->live;
@@ -189,8 +193,7 @@ static void check_function(comparison *c)
         c->report->broken = true;
     else if (!live->function_returns_trigger)
         LINE(c, "function '%s' does not return trigger", c->names->function);
-    else if (strstr(live->function_body, "pg_notify") == NULL ||
-             strstr(live->function_body, channel) == NULL)
+    else if (!verify_notifies(live->function_body, channel))
         LINE(c, "function '%s' does not notify channel '%s'", c->names->function,
              c->names->channel);
 }
@@ -213,6 +216,64 @@ static void check_trigger(comparison *c)
              c->names->function);
 }
 
+/* A body of another release would write other rows, or be wrong where ours was mended. */
+unsigned verify_routine(arena *a, const names *n, const char *schema,
+                        const catalog_routine *declared, const live_routine *live, bool *broken)
+{
+    const char *sql, *body;
+
+    if (!live->exists)
+        return ROUTINE_MISSING;
+    if (catalog_expand_routine(a, n, declared, schema, &sql, &body, NULL) != PGQ_OK) {
+        *broken = true;
+        return 0;
+    }
+    return (base_streq(body, live->body) ? 0u : ROUTINE_OTHER) |
+           (live->definer == declared->definer ? 0u : ROUTINE_RIGHTS) |
+           (live->pinned ? 0u : ROUTINE_UNPINNED);
+}
+
+static void check_routine(comparison *c, const catalog_routine *declared, const live_routine *live)
+{
+    const char *home = c->names->schema != NULL ? c->names->schema : c->live->schema;
+    const char *extras = c->names->extras;
+    unsigned faults =
+        verify_routine(&c->memory, c->names, home, declared, live, &c->report->broken);
+
+    if ((faults & ROUTINE_MISSING) != 0)
+        LINE(c, "missing function '%s.%s'", extras, declared->name);
+    if ((faults & ROUTINE_OTHER) != 0)
+        LINE(c, "function '%s.%s' is not the one of this release", extras, declared->name);
+    if ((faults & ROUTINE_RIGHTS) != 0)
+        LINE(c, "function '%s.%s' has the rights of its %s", extras, declared->name,
+             live->definer ? "owner" : "caller");
+    if ((faults & ROUTINE_UNPINNED) != 0)
+        LINE(c, "function '%s.%s' follows the caller's search_path", extras, declared->name);
+}
+
+/* They may be missing as a whole, but not in part. */
+static void check_extras(comparison *c)
+{
+    for (size_t i = 0; c->live->extras_schema_exists && i < CATALOG_EXTRA_COUNT; i++) {
+        const catalog_extra *declared = &catalog_extras[i];
+        const live_extra *live = &c->live->extras[i];
+        char name[2 * 64];
+
+        (void)snprintf(name, sizeof(name), "%.63s.%.63s", c->names->extras, declared->name);
+        if (!live->exists)
+            LINE(c, "missing table '%s'", name);
+        else if (!live->is_table)
+            LINE(c, "relation '%s' is not a table", name);
+        for (size_t at = 0; live->is_table && at < declared->column_count; at++)
+            check_column(c, name, &declared->columns[at], &live->columns[at]);
+        if (live->is_table && declared->primary_key != NULL &&
+            (live->primary_key == NULL || !base_streq(live->primary_key, declared->primary_key)))
+            LINE(c, "missing primary key (%s) of table '%s'", declared->primary_key, name);
+    }
+    for (size_t i = 0; c->live->extras_schema_exists && i < CATALOG_ROUTINE_COUNT; i++)
+        check_routine(c, &catalog_routines[i], &c->live->routines[i]);
+}
+
 size_t verify_present(const live_catalog *live, const names *n, buffer *report)
 {
     comparison c = {.live = live, .names = n, .report = report, .memory = ARENA_INIT};
@@ -227,6 +288,7 @@ size_t verify_present(const live_catalog *live, const names *n, buffer *report)
         check_index(&c, &catalog_indexes[i], &live->indexes[i]);
     check_function(&c);
     check_trigger(&c);
+    check_extras(&c);
     arena_release(&c.memory);
     return c.lines;
 }
@@ -240,6 +302,14 @@ size_t verify_absent(const live_catalog *live, const names *n, buffer *report)
         LINE(&c, "unexpected type '%s'", n->status);
     if (live->retired_type_exists)
         LINE(&c, "unexpected type '%s%s'", n->prefix, catalog_retired_type_suffix);
+    for (size_t i = 0; i < CATALOG_EXTRA_COUNT; i++) {
+        if (live->extras[i].exists)
+            LINE(&c, "unexpected table '%s.%s'", n->extras, catalog_extras[i].name);
+    }
+    for (size_t i = 0; i < CATALOG_ROUTINE_COUNT; i++) {
+        if (live->routines[i].exists)
+            LINE(&c, "unexpected function '%s.%s'", n->extras, catalog_routines[i].name);
+    }
     arena_release(&c.memory);
     return c.lines;
 }

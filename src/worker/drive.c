@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PULSE_MS = 1000 };
+enum { LOOK_US = 1000 }; /* so long a quick job's outcome may wait for others */
 
-static void carry_out(drive *d);
+static bool take_outcomes(drive *d);
 static void serve(drive_lane *lane);
 
 /* ---- watching descriptors ---- */
@@ -20,7 +20,7 @@ static void free_watch(uv_handle_t *handle)
     free(handle->data);
 }
 
-static void unwatch(drive_lane *lane)
+void drive_unwatch(drive_lane *lane)
 {
     watch *w = lane->watch;
 
@@ -40,10 +40,11 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     /* While it connects, libpq may close the descriptor and open another with its number. After
      * an error, which shows when the connection is used, libuv has stopped watching. */
     if (status < 0 || pg_conn_state(lane->conn) == PG_CONNECTING)
-        unwatch(lane);
+        drive_unwatch(lane);
+    (void)take_outcomes(lane->drive); /* they travel with what is said next */
     (void)pg_conn_process(lane->conn, clock_monotonic_us());
     serve(lane);
-    carry_out(lane->drive);
+    drive_carry_out(lane->drive);
 }
 
 /* Watches what the connection waits for. False: it cannot be watched. */
@@ -58,7 +59,7 @@ static bool watch_again(drive_lane *lane)
     if (w != NULL && w->fd == fd && w->events == events)
         return true;
     if (w == NULL || w->fd != fd) {
-        unwatch(lane);
+        drive_unwatch(lane);
         if (fd < 0)
             return true;
         w = calloc(1, sizeof(*w));
@@ -82,7 +83,7 @@ static void lose_lane(drive_lane *lane, const pgq_error *error)
 {
     pgq_error copy = *error;
 
-    unwatch(lane);
+    drive_unwatch(lane);
     if (pg_conn_state(lane->conn) != PG_BROKEN)
         pg_conn_close(lane->conn);
     result_release(&lane->reply.result);
@@ -100,14 +101,13 @@ static void lose_lane_by_ourselves(drive_lane *lane, pgq_code code)
     lose_lane(lane, &error);
 }
 
-static void set_claim_times(void *body, int64_t sent_us, int64_t heard_us)
+static void set_claim_times(pgq_job *job, int64_t sent_us, int64_t heard_us, int64_t until_us)
 {
-    pgq_job *job = body;
-
     if (job == NULL)
         return;
-    job->claimed_us = sent_us;
-    job->heard_us = heard_us;
+    atomic_store_explicit(&job->claimed_us, sent_us, memory_order_relaxed);
+    atomic_store_explicit(&job->heard_us, heard_us, memory_order_relaxed);
+    atomic_store_explicit(&job->lease_until_us, until_us, memory_order_relaxed);
 }
 
 /* The sentence is answered and, now that its sync has come, committed. */
@@ -116,26 +116,30 @@ static void hear(drive_lane *lane)
     drive *d = lane->drive;
     const sentence *said;
     sentence_reply reply;
+    int64_t now_us = clock_monotonic_us(), until_us = 0;
 
     assert(lane->flight != NULL && lane->heard < lane->flight->count);
     said = &lane->flight->sentences[lane->heard];
     speaker_hear(&d->speaker, said, &lane->reply, &reply);
     if (said->kind == SENTENCE_BEAT && !reply.refused && !reply.incomplete)
         atomic_store(&d->beaten_us, lane->flown_us);
+    if (said->kind == SENTENCE_LEASE)
+        until_us = engine_lease_until(&d->config.engine, said, lane->flown_us, now_us);
     for (size_t i = 0; i < reply.row_count; i++)
-        set_claim_times(reply.rows[i].body, lane->flown_us, clock_monotonic_us());
+        set_claim_times(reply.rows[i].body, lane->flown_us, now_us, until_us);
     if (++lane->heard == lane->flight->count)
         lane->flight = NULL;
-    engine_reply(d->engine, clock_monotonic_us(), lane->index, &reply);
-    carry_out(d);
+    engine_reply(d->engine, now_us, lane->index, &reply);
+    drive_carry_out(d);
 }
 
 static void take_reply(drive_lane *lane, pg_reply *reply)
 {
     switch (reply->kind) {
+    case PG_REPLY_SKIPPED:
+        break; /* an earlier statement of the sentence has failed, and says why */
     case PG_REPLY_ROWS:
     case PG_REPLY_ERROR:
-    case PG_REPLY_SKIPPED:
         result_release(&lane->reply.result);
         lane->reply = *reply;
         break;
@@ -188,7 +192,7 @@ static void take_notifications(drive_lane *lane)
     else if (freed)
         engine_freed(d->engine, now_us);
     if (heard)
-        carry_out(d);
+        drive_carry_out(d);
 }
 
 /* Takes everything that a connection has for us, and watches it again. */
@@ -201,7 +205,7 @@ static void serve(drive_lane *lane)
         lane->ready_told = true;
         engine_lane_ready(d->engine, clock_monotonic_us(), lane->index,
                           pg_conn_backend(lane->conn));
-        carry_out(d);
+        drive_carry_out(d);
     }
     do {
         pg_conn_next(lane->conn, &reply);
@@ -216,7 +220,7 @@ static void serve(drive_lane *lane)
 
 static void connect_lane(drive_lane *lane)
 {
-    unwatch(lane);
+    drive_unwatch(lane);
     lane->flight = NULL;
     lane->ready_told = false;
     pg_conn_connect(lane->conn, clock_monotonic_us());
@@ -241,10 +245,21 @@ static void fly(drive_lane *lane, const engine_flight *flight)
         lose_lane_by_ourselves(lane, PGQ_E_NOMEM);
 }
 
+/* Outcomes of quick jobs are taken by chunks: the pool does not wake us for each of them. */
+static void hush(drive *d)
+{
+    d->hushed = true;
+    d->look_at_us = engine_running(d->engine) > 0 ? clock_monotonic_us() + LOOK_US : CLOCK_NEVER;
+    pool_set_quiet(d->pool, true);
+}
+
 static void push_starts(drive *d)
 {
-    if (d->start_count > 0)
-        pool_push(d->pool, d->starts, d->start_count);
+    if (d->start_count == 0)
+        return;
+    if (d->quick)
+        hush(d);
+    pool_push(d->pool, d->starts, d->start_count);
     d->start_count = 0;
 }
 
@@ -283,7 +298,7 @@ static void act(drive *d, const engine_action *action)
         connect_lane(lane);
         break;
     case ACTION_CLOSE:
-        unwatch(lane);
+        drive_unwatch(lane);
         pg_conn_close(lane->conn);
         lane->flight = NULL;
         lane->ready_told = false;
@@ -296,6 +311,12 @@ static void act(drive *d, const engine_action *action)
         break;
     case ACTION_REVOKE:
         revoke_job(d, job);
+        break;
+    case ACTION_KEEP:
+        set_claim_times(job, lane->flown_us, clock_monotonic_us(), 0);
+        break;
+    case ACTION_FENCE: /* a revocation is decided when it is carried out */
+        engine_fenced(d->engine, clock_monotonic_us());
         break;
     case ACTION_TELL:
         push_starts(d);
@@ -327,6 +348,8 @@ static void set_timer(drive *d)
 
     for (int i = 0; i < d->lane_count; i++)
         at = base_min_i64(at, pg_conn_deadline_us(d->lanes[i].conn));
+    if (d->hushed)
+        at = base_min_i64(at, d->look_at_us);
     wait_ms = clock_poll_ms(clock_monotonic_us(), at);
     if (wait_ms < 0) {
         (void)uv_timer_stop(&d->timer);
@@ -337,7 +360,7 @@ static void set_timer(drive *d)
 }
 
 /* Carries out all actions, also those that carrying out brings about. */
-static void carry_out(drive *d)
+void drive_carry_out(drive *d)
 {
     engine_action action;
 
@@ -349,26 +372,52 @@ static void carry_out(drive *d)
     set_timer(d);
 }
 
+static bool take_outcomes(drive *d)
+{
+    bool any = false;
+
+    while (!d->finished && drive_take_outcomes(d)) {
+        any = true;
+        drive_carry_out(d);
+    }
+    return any;
+}
+
+/* Takes what the pool says, and decides how it is to be heard from now on. */
+static void look(drive *d)
+{
+    if (take_outcomes(d) && d->quick) {
+        hush(d);
+    } else if (d->hushed) {
+        d->hushed = false;
+        pool_set_quiet(d->pool, false);
+        (void)take_outcomes(d); /* what was said meanwhile woke nobody */
+    }
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     drive *d = timer->data;
-    int64_t now_us = clock_monotonic_us();
+    int64_t now_us;
 
+    if (d->hushed)
+        look(d);
+    now_us = clock_monotonic_us();
     for (int i = 0; i < d->lane_count; i++) {
         if (now_us < pg_conn_deadline_us(d->lanes[i].conn))
             continue;
-        unwatch(&d->lanes[i]);
+        drive_unwatch(&d->lanes[i]);
         (void)pg_conn_process(d->lanes[i].conn, now_us);
         serve(&d->lanes[i]);
     }
     if (now_us >= engine_deadline(d->engine))
         engine_tick(d->engine, now_us);
-    carry_out(d);
+    drive_carry_out(d);
 }
 
 /* ---- what others ask for, what the pool says ---- */
 
-static void wake_for_outcomes(void *user)
+void drive_wake(void *user)
 {
     drive *d = user;
 
@@ -376,7 +425,7 @@ static void wake_for_outcomes(void *user)
 }
 
 /* Somebody asks for something: pgq_worker_stop and its like. */
-static void on_control(uv_poll_t *handle, int status, int events)
+void drive_on_control(uv_poll_t *handle, int status, int events)
 {
     drive *d = handle->data;
     uint64_t count;
@@ -401,168 +450,14 @@ static void on_control(uv_poll_t *handle, int status, int events)
         engine_stop(d->engine, clock_monotonic_us());
     }
     d->stopped |= (asked & (DRIVE_STOP | DRIVE_HURRY)) != 0;
-    carry_out(d);
+    drive_carry_out(d);
 }
 
-static void on_wake(uv_async_t *async)
+void drive_on_wake(uv_async_t *async)
 {
     drive *d = async->data;
-    size_t count;
 
-    while (!d->finished && (count = pool_take(d->pool, d->outcomes, d->capacity)) > 0) {
-        int64_t now_us = clock_monotonic_us();
-
-        for (size_t i = 0; i < count; i++)
-            drive_take_outcome(d, now_us, &d->outcomes[i]);
-        carry_out(d);
-    }
-}
-
-/* ---- life ---- */
-
-const pgq_worker_counts *drive_counts(const drive *d)
-{
-    return engine_counts(d->engine);
-}
-
-static pgq_code open_loop(drive *d)
-{
-    if (uv_loop_init(&d->loop) != 0)
-        return PGQ_E_NOMEM;
-    d->loop_open = true;
-    (void)uv_timer_init(&d->loop, &d->timer); /* cannot fail */
-    (void)uv_timer_init(&d->loop, &d->pulse);
-    d->timer.data = d->pulse.data = d;
-    d->wake.data = d;
-    d->control.data = d;
-    if (uv_async_init(&d->loop, &d->wake, on_wake) != 0 ||
-        uv_poll_init(&d->loop, &d->control, d->config.control_fd) != 0 ||
-        uv_poll_start(&d->control, UV_READABLE, on_control) != 0)
-        return PGQ_E_IO;
-    return PGQ_OK;
-}
-
-static pgq_code open_parts(drive *d)
-{
-    const drive_config *config = &d->config;
-    pgq_code code = open_loop(d);
-
-    if (code == PGQ_OK)
-        code = engine_new(&config->engine, &d->engine);
-    if (code != PGQ_OK)
-        return code;
-    d->capacity = engine_capacity(d->engine);
-    d->starts = calloc(d->capacity, sizeof(*d->starts));
-    d->outcomes = calloc(d->capacity, sizeof(*d->outcomes));
-    d->speaker_entrypoints = calloc(config->entrypoint_count, sizeof(*d->speaker_entrypoints));
-    if (d->starts == NULL || d->outcomes == NULL || d->speaker_entrypoints == NULL)
-        return PGQ_E_NOMEM;
-    for (size_t i = 0; i < config->entrypoint_count; i++)
-        d->speaker_entrypoints[i] = (speaker_entrypoint){
-            .name = config->entrypoints[i].name,
-            .user = config->entrypoints[i].user,
-            .limit = config->engine.entrypoints[i].limit,
-            .silence_ms = config->engine.entrypoints[i].silence_us / 1000,
-            .never = config->engine.entrypoints[i].rated && config->engine.entrypoints[i].rate <= 0,
-        };
-    code = speaker_init(&d->speaker, &config->worker, d->speaker_entrypoints,
-                        config->entrypoint_count, config->engine.heartbeat_timeout_us, d->capacity);
-    while (code == PGQ_OK && d->lane_count <= config->engine.lanes) {
-        drive_lane *lane = &d->lanes[d->lane_count];
-
-        lane->drive = d;
-        lane->index = d->lane_count;
-        code = pg_conn_new(config->target, config->statements, &lane->conn);
-        if (code == PGQ_OK)
-            d->lane_count++;
-    }
-    if (code == PGQ_OK)
-        code = pool_new(config->engine.threads, d->capacity, drive_run_job, wake_for_outcomes, d,
-                        &d->pool);
-    return code;
-}
-
-pgq_code drive_open(const drive_config *config, drive **ret_drive, pgq_error *err)
-{
-    drive *d = calloc(1, sizeof(*d));
-    pgq_code code;
-
-    if (d == NULL)
-        return error_nomem(err);
-    d->config = *config;
-    code = open_parts(d);
-    if (code != PGQ_OK) {
-        (void)drive_close(d);
-        return error_set(err, code, "the worker cannot be set up: %s", pgq_strerror(code));
-    }
-    *ret_drive = d;
-    return PGQ_OK;
-}
-
-static void on_pulse(uv_timer_t *timer)
-{
-    drive *d = timer->data;
-
-    ledger_alive(d->config.ledger, clock_monotonic_us());
-}
-
-pgq_code drive_run(drive *d, pgq_error *err)
-{
-    char id_text[UUID_TEXT_BYTES];
-
-    ledger_name(d->config.ledger, uuid_format(&d->config.worker, id_text));
-    on_pulse(&d->pulse);
-    if (d->config.ledger != NULL)
-        (void)uv_timer_start(&d->pulse, on_pulse, PULSE_MS, PULSE_MS);
-    engine_start(d->engine, clock_monotonic_us());
-    carry_out(d);
-    while (!d->finished)
-        (void)uv_run(&d->loop, UV_RUN_DEFAULT);
-    ledger_clear(d->config.ledger);
-    if (d->error.code != PGQ_OK && err != NULL)
-        *err = d->error;
-    return d->error.code;
-}
-
-static void close_handle(uv_handle_t *handle, void *unused)
-{
-    (void)unused;
-    if (!uv_is_closing(handle))
-        uv_close(handle, NULL);
-}
-
-bool drive_handlers_run(const drive *d)
-{
-    return d->engine != NULL && d->finished && (engine_running(d->engine) > 0 || d->abandoned > 0);
-}
-
-drive *drive_close(drive *d)
-{
-    bool abandon;
-
-    if (d == NULL)
-        return NULL;
-    abandon = drive_handlers_run(d);
-    d->pool = pool_free(d->pool, abandon);
-    for (int i = 0; i < d->lane_count; i++) {
-        unwatch(&d->lanes[i]);
-        result_release(&d->lanes[i].reply.result);
-        (void)pg_conn_free(d->lanes[i].conn);
-    }
-    if (abandon)
-        return NULL; /* the handlers' threads use the rest */
-    if (d->loop_open) {
-        uv_walk(&d->loop, close_handle, NULL);
-        /* a uv_stop before the loop ever ran ends the first of these at once */
-        do
-            (void)uv_run(&d->loop, UV_RUN_DEFAULT);
-        while (uv_loop_close(&d->loop) == UV_EBUSY);
-    }
-    speaker_release(&d->speaker);
-    free(d->speaker_entrypoints);
-    (void)engine_free(d->engine);
-    free(d->starts);
-    free(d->outcomes);
-    free(d);
-    return NULL;
+    look(d);
+    if (!d->finished)
+        set_timer(d);
 }

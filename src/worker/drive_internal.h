@@ -1,5 +1,5 @@
 /* The inside of the driver: drive.c (the loop, connections, actions), drive_job.c (how a job is
- * run, and what its end means). */
+ * run, and what its end means), drive_life.c (made and freed). */
 #ifndef WORKER_DRIVE_INTERNAL_H
 #define WORKER_DRIVE_INTERNAL_H
 
@@ -51,17 +51,30 @@ struct drive {
     size_t start_count;
     pool_outcome *outcomes; /* scratch */
     size_t capacity;
-    size_t abandoned; /* jobs that the engine has given up and that have not ended */
+    bool quick;         /* by what the last handlers took */
+    bool hushed;        /* the pool is quiet */
+    int64_t look_at_us; /* when its messages are taken all the same; CLOCK_NEVER: no need */
+    size_t abandoned;   /* jobs that the engine has given up and that have not ended */
     bool finished;
     pgq_error error;
 };
+
+/* drive.c */
+void drive_unwatch(drive_lane *lane);
+/* Carries out all actions, also those that carrying out brings about. */
+void drive_carry_out(drive *d);
+/* Messages of the pool wait; in any thread. */
+void drive_wake(void *user);
+void drive_on_wake(uv_async_t *async);
+void drive_on_control(uv_poll_t *handle, int status, int events);
 
 /* drive_job.c */
 /* Makes a job ready and gathers it for the next push to the pool. */
 void drive_start_job(drive *d, const engine_action *action);
 /* Runs a job; in a thread of the pool. */
 pgq_outcome drive_run_job(void *user, pgq_job *job);
-/* Tells the engine what the pool says of a job. */
-void drive_take_outcome(drive *d, int64_t now_us, pool_outcome *done);
+/* Tells the engine what the pool says; false: nothing. The actions are the caller's to carry
+ * out. */
+bool drive_take_outcomes(drive *d);
 
 #endif

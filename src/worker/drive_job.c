@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+enum { QUICK_US = 500 }; /* jobs that take less are worth waiting for each other's outcomes */
+
 void drive_start_job(drive *d, const engine_action *action)
 {
     const engine_config *config = &d->config.engine;
@@ -21,11 +23,15 @@ void drive_start_job(drive *d, const engine_action *action)
  * not beat, may have lost it meanwhile. */
 static bool proven(const drive *d, const pgq_job *job)
 {
-    int64_t beaten_us = atomic_load(&d->beaten_us);
-    int64_t proven_us = beaten_us > job->heard_us ? beaten_us : job->claimed_us;
+    int64_t lease_until_us = atomic_load(&job->lease_until_us);
+    int64_t beaten_us, claimed_us;
 
-    return clock_monotonic_us() <
-           proven_us + d->config.engine.entrypoints[job->entrypoint_index].silence_us;
+    if (lease_until_us != 0)
+        return job->began_us < lease_until_us;
+    beaten_us = atomic_load(&d->beaten_us);
+    claimed_us = beaten_us > job->heard_us ? beaten_us : job->claimed_us;
+    return job->began_us <
+           claimed_us + d->config.engine.entrypoints[job->entrypoint_index].silence_us;
 }
 
 pgq_outcome drive_run_job(void *user, pgq_job *job)
@@ -93,7 +99,7 @@ static void take_end(drive *d, int64_t now_us, const pool_outcome *done)
     engine_outcome_of(d->engine, now_us, job->engine_job, &outcome);
 }
 
-void drive_take_outcome(drive *d, int64_t now_us, pool_outcome *done)
+static void take_outcome(drive *d, int64_t now_us, pool_outcome *done)
 {
     pgq_job *job = done->job;
 
@@ -122,4 +128,24 @@ void drive_take_outcome(drive *d, int64_t now_us, pool_outcome *done)
         take_end(d, now_us, done);
         break;
     }
+}
+
+bool drive_take_outcomes(drive *d)
+{
+    size_t count = pool_take(d->pool, d->outcomes, d->capacity), runs = 0;
+    int64_t now_us, run_us = 0;
+
+    if (count == 0)
+        return false;
+    now_us = clock_monotonic_us();
+    engine_events_begin(d->engine);
+    for (size_t i = 0; i < count; i++) {
+        runs += d->outcomes[i].run_us > 0;
+        run_us += d->outcomes[i].run_us;
+        take_outcome(d, now_us, &d->outcomes[i]);
+    }
+    engine_events_end(d->engine, now_us);
+    if (runs > 0)
+        d->quick = run_us < QUICK_US * (int64_t)runs;
+    return true;
 }

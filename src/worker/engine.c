@@ -37,11 +37,16 @@ static bool make_lane(engine_lane *lane, size_t capacity, size_t entrypoints)
     lane->beat_tokens = calloc(capacity, sizeof(*lane->beat_tokens));
     lane->beat_jobs = calloc(capacity, sizeof(*lane->beat_jobs));
     lane->known = calloc(capacity, sizeof(*lane->known));
+    lane->except = calloc(2 * capacity + LARGE_MAX, sizeof(*lane->except));
+    lane->lease_shares = calloc(entrypoints, sizeof(*lane->lease_shares));
+    lane->lease_items = calloc(ENGINE_SETTLE_MAX, sizeof(*lane->lease_items));
+    lane->lease_jobs = calloc(ENGINE_SETTLE_MAX, sizeof(*lane->lease_jobs));
     lane->retry_at_us = CLOCK_NEVER;
     lane->backoff = (backoff){RECONNECT_FIRST_US, RECONNECT_MAX_US, 0};
     return lane->items != NULL && lane->tokens != NULL && lane->jobs != NULL &&
            lane->beat_tokens != NULL && lane->beat_jobs != NULL && lane->known != NULL &&
-           lane->shares != NULL;
+           lane->shares != NULL && lane->except != NULL && lane->lease_shares != NULL &&
+           lane->lease_items != NULL && lane->lease_jobs != NULL;
 }
 
 /* All arrays; false without memory. */
@@ -58,8 +63,13 @@ static bool make_arrays(engine *e)
     e->timeout_texts = calloc(entrypoints, sizeof(*e->timeout_texts));
     complete = e->records != NULL && e->actions != NULL && e->cancelled != NULL &&
                e->buckets != NULL && e->texts != NULL && e->timeout_texts != NULL;
+    complete = complete && engine_records_new(e);
     for (int i = 0; complete && i < e->lane_count; i++)
         complete = make_lane(&e->lanes[i], e->capacity, entrypoints);
+    for (size_t i = 0; complete && i < entrypoints; i++) {
+        e->buckets[i].cursors = calloc(CURSORS_MAX, sizeof(claim_cursor));
+        complete = e->buckets[i].cursors != NULL;
+    }
     return complete;
 }
 
@@ -88,10 +98,10 @@ pgq_code engine_new(const engine_config *config, engine **ret_engine)
     e->config = *config;
     e->random.state = config->seed;
     e->lane_count = config->lanes + 1;
-    /* those with the pool, as many that wait to be settled, a claim on every lane, and those that
-     * are parked */
+    /* those with the pool, as many that wait to be settled, a claim and a lease's end on every
+     * lane, and those that are parked */
     e->capacity =
-        2 * handed_max(config) + (size_t)config->lanes * (size_t)config->batch_size + parked;
+        2 * handed_max(config) + 2 * (size_t)config->lanes * (size_t)config->batch_size + parked;
     e->action_capacity = 3 * e->capacity + 64;
     if (!make_arrays(e)) {
         (void)engine_free(e);
@@ -104,10 +114,14 @@ pgq_code engine_new(const engine_config *config, engine **ret_engine)
         e->free_text_count++;
     }
     learn_entrypoints(e);
+    engine_learn_sides(e);
+    e->lease_most = (size_t)config->threads;
     e->poll_at_us = e->beat_at_us = e->stale_look_at_us = CLOCK_NEVER;
-    e->survey_at_us = e->aggregate_at_us = e->rate_at_us = e->alarm_at_us = CLOCK_NEVER;
+    e->survey_at_us = e->rate_at_us = e->alarm_at_us = CLOCK_NEVER;
+    engine_fold_init(e);
     e->ping_at_us = e->ping_deadline_us = e->ping_self_us = CLOCK_NEVER;
     e->queue_due = true;
+    e->cursor_floor = INT32_MIN;
     e->ghost_backoff = (backoff){GHOST_FIRST_US, GHOST_MAX_US, 0};
     e->contention_backoff = (backoff){CONTENTION_FIRST_US, CONTENTION_MAX_US, 0};
     e->drain_deadline_us = e->away_deadline_us = CLOCK_NEVER;
@@ -130,8 +144,15 @@ engine *engine_free(engine *e)
         free(e->lanes[i].beat_jobs);
         free(e->lanes[i].known);
         free(e->lanes[i].shares);
+        free(e->lanes[i].except);
+        free(e->lanes[i].lease_shares);
+        free(e->lanes[i].lease_items);
+        free(e->lanes[i].lease_jobs);
     }
     free(e->cancelled);
+    for (size_t i = 0; e->buckets != NULL && i < e->config.entrypoint_count; i++)
+        free(e->buckets[i].cursors);
+    free(e->by_id);
     free(e->buckets);
     free(e->texts);
     free(e->timeout_texts);
@@ -173,11 +194,15 @@ size_t engine_place(const engine *e, const void *name)
 
 /* Which state of a job may follow which: the whole life of a record. */
 static const bool job_moves[JOB_STATES][JOB_STATES] = {
-    [JOB_FREE] = {[JOB_HANDED] = true, [JOB_GIVEN] = true, [JOB_FINISHED] = true},
-    [JOB_HANDED] = {[JOB_FINISHED] = true, [JOB_GIVEN] = true, [JOB_FREE] = true},
+    [JOB_FREE] =
+        {[JOB_HANDED] = true, [JOB_GIVEN] = true, [JOB_FINISHED] = true, [JOB_DONE] = true},
+    [JOB_HANDED] =
+        {[JOB_FINISHED] = true, [JOB_DONE] = true, [JOB_GIVEN] = true, [JOB_FREE] = true},
     [JOB_FINISHED] = {[JOB_SETTLING] = true, [JOB_FREE] = true},
-    [JOB_SETTLING] = {[JOB_FINISHED] = true, [JOB_REFUSED] = true, [JOB_FREE] = true},
-    [JOB_REFUSED] = {[JOB_FINISHED] = true, [JOB_FREE] = true},
+    [JOB_DONE] = {[JOB_SETTLING] = true, [JOB_FINISHED] = true, [JOB_FREE] = true},
+    [JOB_SETTLING] =
+        {[JOB_FINISHED] = true, [JOB_DONE] = true, [JOB_REFUSED] = true, [JOB_FREE] = true},
+    [JOB_REFUSED] = {[JOB_FINISHED] = true, [JOB_DONE] = true, [JOB_FREE] = true},
     [JOB_GIVEN] = {[JOB_RELEASING] = true, [JOB_FINISHED] = true, [JOB_FREE] = true},
     [JOB_RELEASING] = {[JOB_GIVEN] = true, [JOB_FINISHED] = true, [JOB_FREE] = true},
 };
@@ -189,9 +214,14 @@ void engine_move(engine *e, engine_job *job, job_state state)
         job->place = PLACE_POOL;
         e->away--;
     }
+    if (job->lease != NULL)
+        job->lease->lease.handed += (size_t)(state == JOB_HANDED) - (job->state == JOB_HANDED);
     list_remove(&e->jobs[job->state], &job->link);
     job->state = state;
-    list_append(&e->jobs[state], &job->link);
+    if (state == JOB_FREE)
+        list_prepend(&e->jobs[state], &job->link); /* the caches still have it */
+    else
+        list_append(&e->jobs[state], &job->link);
 }
 
 static const bool lane_moves[4][4] = {
@@ -248,30 +278,29 @@ void engine_forget(engine *e, engine_job *job)
     if (job->body != NULL)
         engine_act(e, ACTION_FORGET)->body = job->body;
     job->body = NULL;
+    if (job->lease != NULL) {
+        job->lease->lease.handed -= job->state == JOB_HANDED;
+        list_remove(&job->lease->lease.jobs, &job->member);
+        job->lease = NULL;
+    }
+    e->orphans -= job->orphan;
+    job->orphan = false;
     if (job->text >= 0)
         e->free_texts[e->free_text_count++] = job->text;
     job->text = -1;
     job->own_type = job->own_message = NULL;
+    engine_record_remove(e, job);
     engine_move(e, job, JOB_FREE);
 }
 
 void engine_wake(engine *e)
 {
     e->wakes++;
-    e->hungry = true;
+    e->rows.hungry = e->rows.entrypoints > 0;
+    e->leases.hungry = e->leases.entrypoints > 0;
+    e->stale_hungry = true;
     e->queue_empty = false;
     e->queue_due = true;
-}
-
-/* ---- lanes ---- */
-
-static void connect_lane(engine *e, int index)
-{
-    engine_lane *lane = &e->lanes[index];
-
-    lane->retry_at_us = CLOCK_NEVER;
-    engine_lane_set(e, lane, LANE_CONNECTING);
-    engine_act(e, ACTION_CONNECT)->lane = index;
 }
 
 void engine_start(engine *e, int64_t now_us)
@@ -279,146 +308,7 @@ void engine_start(engine *e, int64_t now_us)
     assert(e->state == ENGINE_NEW);
     e->state = ENGINE_STARTING;
     /* the control lane first: when it cannot connect, one error is enough */
-    connect_lane(e, 0);
-    engine_plan(e, now_us);
-}
-
-void engine_lane_ready(engine *e, int64_t now_us, int lane, int64_t backend)
-{
-    engine_lane_set(e, &e->lanes[lane], LANE_IDLE);
-    backoff_reset(&e->lanes[lane].backoff);
-    e->lanes[lane].backend = backend;
-    if (lane > 0)
-        e->away_deadline_us = CLOCK_NEVER;
-    if (e->outage) {
-        e->outage = false;
-        engine_say(e, NOTE_CONNECTION_RESTORED, lane, 0, 0, NULL);
-    }
-    if (e->state == ENGINE_RUNNING)
-        engine_wake(e); /* notifications may have been missed */
-    if (e->state >= ENGINE_RUNNING)
-        e->beat_at_us = now_us; /* and a beat may have been lost */
-    engine_plan(e, now_us);
-}
-
-/* The sentences that were not answered: whether they were carried out is not known. */
-static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
-{
-    for (size_t i = lane->answered; i < lane->flight.count; i++) {
-        const sentence *said = &lane->flight.sentences[i];
-        sentence_kind kind = said->kind;
-
-        if (kind == SENTENCE_CLAIM || kind == SENTENCE_ADOPT) {
-            e->adopt_wanted = true;
-            e->adopt_at_us = 0;
-            engine_add_ghost(e, now_us, lane->backend,
-                             kind == SENTENCE_CLAIM ? said->of.claim.batch : 0);
-        }
-        if (kind == SENTENCE_PROBE) {
-            e->probing = false;
-            e->probe_wanted = true;
-        }
-        if (kind == SENTENCE_PING && e->ping_deadline_us != CLOCK_NEVER)
-            e->ping_at_us = now_us; /* another lane says it */
-        if (kind == SENTENCE_AGGREGATE) {
-            e->aggregate_at_us = now_us + e->config.aggregate_interval_us;
-            e->settled_since = true;
-        }
-        if (kind != SENTENCE_SETTLE && kind != SENTENCE_RELEASE)
-            continue;
-        for (size_t place = 0; place < lane->job_count; place++) {
-            engine_job *job = lane->jobs[place];
-
-            job->uncertain = true;
-            if (kind == SENTENCE_SETTLE)
-                engine_finish_again(e, job);
-            else
-                engine_give_back(e, now_us, job);
-        }
-    }
-    lane->flight.count = lane->answered = 0;
-    lane->job_count = lane->beat_count = 0;
-}
-
-/* Outcomes can be written. */
-static bool claiming_lane_up(const engine *e)
-{
-    for (int i = 1; i < e->lane_count; i++) {
-        if (e->lanes[i].state >= LANE_IDLE)
-            return true;
-    }
-    return false;
-}
-
-/* How long a stopping worker waits for a lane to answer: not long when it stops because the
- * database cannot be heard any more. */
-static int64_t patience_us(const engine *e)
-{
-    if (e->error.code == PGQ_E_FAILING_LISTENER)
-        return base_min_i64(AWAY_US, e->config.probe_timeout_us);
-    return AWAY_US;
-}
-
-/* When the first flight of a stopping worker is given up, because the control lane has shown that
- * the network may swallow everything; a lane that waits for somebody's lock may take its time. */
-int64_t engine_patience_ends(const engine *e)
-{
-    int64_t at = CLOCK_NEVER;
-
-    if (e->state != ENGINE_STOPPING ||
-        (e->lanes[0].state >= LANE_IDLE && e->error.code != PGQ_E_FAILING_LISTENER))
-        return at;
-    for (int i = 1; i < e->lane_count; i++) {
-        if (e->lanes[i].state == LANE_FLYING)
-            at = base_min_i64(at, e->lanes[i].flown_us + patience_us(e));
-    }
-    return at;
-}
-
-void engine_give_up_flights(engine *e, int64_t now_us)
-{
-    if (now_us < engine_patience_ends(e))
-        return;
-    for (int i = 1; i < e->lane_count; i++) {
-        if (e->lanes[i].state != LANE_FLYING || now_us < e->lanes[i].flown_us + patience_us(e))
-            continue;
-        engine_act(e, ACTION_CLOSE)->lane = i;
-        engine_lane_down(e, now_us, i);
-    }
-}
-
-void engine_lane_down(engine *e, int64_t now_us, int index)
-{
-    engine_lane *lane = &e->lanes[index];
-
-    forget_flight(e, now_us, lane);
-    engine_lane_set(e, lane, LANE_DOWN);
-    lane->listening = false;
-    lane->retry_at_us = now_us + backoff_next(&lane->backoff, &e->random);
-    if (e->state == ENGINE_STOPPING && !claiming_lane_up(e) && e->away_deadline_us == CLOCK_NEVER)
-        e->away_deadline_us = now_us + AWAY_US;
-}
-
-void engine_lane_lost(engine *e, int64_t now_us, int index, const pgq_error *error)
-{
-    engine_lane *lane = &e->lanes[index];
-    bool was_up = lane->state != LANE_CONNECTING, was_listening = lane->listening;
-
-    if (e->state == ENGINE_FINISHED)
-        return;
-    if (e->state == ENGINE_STARTING) {
-        forget_flight(e, now_us, lane);
-        engine_lane_set(e, lane, LANE_DOWN);
-        engine_fail(e, now_us, error);
-        return;
-    }
-    engine_lane_down(e, now_us, index);
-    if (!e->outage)
-        engine_say(e, was_up ? NOTE_CONNECTION_LOST : NOTE_CONNECT_FAILED, index, 0,
-                   (lane->retry_at_us - now_us) / 1000, error);
-    e->outage = true;
-    if (index == 0)
-        engine_listen_lost(e, now_us, was_listening, error);
+    engine_connect_lane(e, 0);
     engine_plan(e, now_us);
 }
 
@@ -549,10 +439,12 @@ void engine_tick(engine *e, int64_t now_us)
         return;
     for (int i = 0; i < e->lane_count; i++) {
         if (e->lanes[i].state == LANE_DOWN && now_us >= e->lanes[i].retry_at_us)
-            connect_lane(e, i);
+            engine_connect_lane(e, i);
     }
     if (now_us >= e->claim_not_before_us)
         e->claim_not_before_us = 0;
+    if (now_us >= e->settle_not_before_us)
+        e->settle_not_before_us = 0;
     if (now_us >= e->adopt_at_us)
         e->adopt_at_us = 0;
     if (now_us >= e->poll_at_us)
@@ -568,29 +460,4 @@ void engine_tick(engine *e, int64_t now_us)
         finish(e);
     else
         engine_plan(e, now_us);
-}
-
-/* ---- for people ---- */
-
-void engine_get_report(const engine *e, engine_report *ret_report)
-{
-    static const char *const states[] = {"new", "starting", "running", "stopping", "finished"};
-    static const char *const listeners[] = {"down", "healthy", "suspect", "failed"};
-
-    *ret_report = (engine_report){
-        .state = states[e->state],
-        .listener = listeners[e->listener],
-        .waiting_or_running = e->jobs[JOB_HANDED].count - e->away,
-        .parked = e->away,
-        .finished = e->jobs[JOB_FINISHED].count,
-        .settling = e->jobs[JOB_SETTLING].count,
-        .refused = e->jobs[JOB_REFUSED].count,
-        .releasing = e->jobs[JOB_GIVEN].count + e->jobs[JOB_RELEASING].count,
-        .stragglers = e->stragglers,
-        .lanes = e->lane_count,
-        .hungry = e->hungry,
-        .backlog = e->backlog,
-    };
-    for (int i = 0; i < e->lane_count; i++)
-        ret_report->lanes_up += e->lanes[i].state >= LANE_IDLE;
 }

@@ -14,6 +14,8 @@
  *   free -> handed (to the pool) -> finished (has an outcome) -> settling -> free
  *              `---revoked---> given (back, waits) -> releasing -> free
  *
+ * A leased job is `done` instead of finished, until its lease ends, and free when it is revoked.
+ *
  * What must hold (reliability.md): I1 a job is in one list until the database has answered for
  * it; I2 a claim is never started twice, and what is not known to be ours is not started; I3 what
  * is written carries the claim's token. */
@@ -27,7 +29,7 @@
 
 enum {
     ENGINE_LANES_MAX = PGQ_LANES_MAX + 1,
-    ENGINE_FLIGHT_MAX = 6,
+    ENGINE_FLIGHT_MAX = 10,
     ENGINE_SETTLE_MAX = 1000,
     /* texts of one settle; JSON may make six times as much of them */
     ENGINE_SETTLE_TEXT_BYTES = 2 * 1024 * 1024
@@ -43,6 +45,7 @@ typedef struct engine_entrypoint {
     int64_t timeout_us; /* of a run; 0: none */
     int64_t grace_us;   /* from there to giving it up */
     pgq_status failure; /* EXCEPTION or FAILED: what a job becomes that times out */
+    pgq_lane lane;      /* AUTO: leased while its jobs are quick */
 } engine_entrypoint;
 
 typedef struct engine_config {
@@ -56,10 +59,12 @@ typedef struct engine_config {
     int64_t dequeue_timeout_us, heartbeat_timeout_us;
     int64_t drain_timeout_us;                    /* 0: none */
     int64_t probe_interval_us, probe_timeout_us; /* of the listener */
+    int64_t lease_us;                            /* how long jobs may be leased */
     int64_t aggregate_interval_us;               /* 0: never */
-    int held_max;                                /* max_concurrent_tasks; 0: none */
-    uint64_t seed;                               /* of the jitter and of the pings' ids */
-    const engine_entrypoint *entrypoints;        /* borrowed for the engine's life */
+    bool extras_wanted; /* some entrypoint's successes are to be counted, and not logged */
+    int held_max;       /* max_concurrent_tasks; 0: none */
+    uint64_t seed;      /* of the jitter and of the pings' ids */
+    const engine_entrypoint *entrypoints; /* borrowed for the engine's life */
     size_t entrypoint_count;
 } engine_config;
 
@@ -78,6 +83,9 @@ typedef enum engine_action_kind {
     ACTION_FLY,     /* say the sentences of `flight` on lane `lane` */
     ACTION_START,   /* hand `body` to the pool, perhaps once again; `job` is the engine's name
                        for it */
+    ACTION_KEEP,    /* the claim of `body` was a lease and is a picked row's now: its proof is the
+                       flight of lane `lane` that is just being answered */
+    ACTION_FENCE,   /* call engine_fenced when every ACTION_REVOKE before this one is decided */
     ACTION_REVOKE,  /* if `body` has not started, see that it never does, and say so by
                        engine_revoked */
     ACTION_TELL,    /* tell the handler of `body` to end early, because of `why` */
@@ -111,6 +119,10 @@ typedef enum engine_note_kind {
     NOTE_POOL_EXHAUSTED, /* every thread is stuck */
     NOTE_LIMITS_DIFFER,  /* number: a survey_kind; job_id: the entrypoint's index + 1 */
     NOTE_AGGREGATE_REFUSED,
+    NOTE_LEASE_ENDED,  /* number: sessions of frozen workers that we have ended */
+    NOTE_HORIZON_HELD, /* number: transactions since; the error's message: who holds it */
+    NOTE_LEASE_LOST,   /* number: jobs whose outcome or run has to be secured again */
+    NOTE_NO_EXTRAS,
     NOTE_DEFERRED, /* number: jobs that a drain leaves deferred */
     NOTE_COUNT
 } engine_note_kind;
@@ -169,12 +181,20 @@ void engine_parked(engine *e, int64_t now_us, void *name);
 void engine_resting(engine *e, int64_t now_us, void *name, int64_t delay_us);
 void engine_outcome_of(engine *e, int64_t now_us, void *name, const engine_outcome *outcome);
 void engine_revoked(engine *e, int64_t now_us, void *name);
+/* What the revocations before ACTION_FENCE found unstarted was said by engine_revoked; the other
+ * jobs have started. */
+void engine_fenced(engine *e, int64_t now_us);
 void engine_tick(engine *e, int64_t now_us); /* engine_deadline has come */
 /* The thread of a job that was abandoned is free again. */
 void engine_straggler_ended(engine *e, int64_t now_us);
 void engine_stop(engine *e, int64_t now_us);
 /* Stops, tells the running handlers to end, and ends at most a second later. */
 void engine_hurry(engine *e, int64_t now_us);
+
+/* Events between the two are told together: what is to be said is decided once, at the end. Take no
+ * action in between, and end before the sum of the events is more than engine_capacity. */
+void engine_events_begin(engine *e);
+void engine_events_end(engine *e, int64_t now_us);
 
 /* Takes the next action; false: none. Call it until then after every event. */
 bool engine_next(engine *e, engine_action *ret_action);
@@ -204,10 +224,17 @@ typedef enum engine_listener {
 typedef struct engine_report {
     const char *state, *listener; /* static */
     size_t waiting_or_running, parked, finished, settling, refused, releasing, stragglers;
+    size_t leased; /* of all of these */
     int lanes_up, lanes;
+    int leasing; /* entrypoints on the lease lane */
     bool hungry, backlog;
 } engine_report;
 void engine_get_report(const engine *e, engine_report *ret_report);
+
+/* Until when jobs of a lease may be started: a lease from its answer, while the server is sure to
+ * keep them for twice as long from its saying. */
+int64_t engine_lease_until(const engine_config *config, const sentence *said, int64_t said_us,
+                           int64_t heard_us);
 
 /* The index of a job's record, below engine_capacity: no other job that the engine holds has it. */
 size_t engine_place(const engine *e, const void *name);

@@ -7,44 +7,30 @@ enum {
     SOON_US = 50 * 1000,         /* no more is claimed than handlers begin in this time */
     STALE_LOOK_US = 1000 * 1000, /* how often a busy worker looks for silent workers' jobs */
     GHOST_US = 10 * 1000 * 1000, /* so long it is worth waiting for a lost connection's backend */
-    RATE_STEP_US = 20 * 1000     /* a bucket is worth a claim when it holds so much of its rate */
+    LARGE_A_THREAD = 2,
+    CLAIM_BYTES = 8 * 1024 * 1024, /* of payloads in one claim, by what they have been */
+    RATE_STEP_US = 20 * 1000       /* a bucket is worth a claim when it holds so much of its rate */
 };
 
-/* Jobs that claims under way may bring. */
-static size_t outstanding(const engine *e)
+size_t engine_outstanding(const engine *e, bool leases)
 {
+    engine_said at = {0, 0};
+    const sentence *s;
     size_t count = 0;
 
-    for (int i = 1; i < e->lane_count; i++) {
-        const engine_lane *lane = &e->lanes[i];
-
-        for (size_t k = lane->answered; lane->state == LANE_FLYING && k < lane->flight.count; k++) {
-            const sentence *s = &lane->flight.sentences[k];
-
-            if (s->kind == SENTENCE_CLAIM)
-                count += (size_t)s->of.claim.batch;
-            else if (s->kind == SENTENCE_ADOPT)
-                count += (size_t)s->of.adopt.batch;
-        }
+    while ((s = engine_next_said(e, &at)) != NULL) {
+        if (s->kind == SENTENCE_CLAIM)
+            count += (size_t)s->of.claim.batch;
+        else if (s->kind == SENTENCE_ADOPT)
+            count += (size_t)s->of.adopt.batch;
+        else if (s->kind == SENTENCE_LEASE && leases)
+            count += (size_t)s->of.lease.batch;
     }
     return count;
 }
 
-static bool adopting(const engine *e)
-{
-    for (int i = 1; i < e->lane_count; i++) {
-        const engine_lane *lane = &e->lanes[i];
-
-        for (size_t k = lane->answered; lane->state == LANE_FLYING && k < lane->flight.count; k++) {
-            if (lane->flight.sentences[k].kind == SENTENCE_ADOPT)
-                return true;
-        }
-    }
-    return false;
-}
-
 /* Threads that are not lost to handlers that do not end. */
-static size_t threads(const engine *e)
+size_t engine_free_threads(const engine *e)
 {
     size_t all = (size_t)e->config.threads;
 
@@ -57,9 +43,9 @@ static size_t pool_target(const engine *e)
     int64_t most = 2 * (int64_t)e->config.batch_size, soon;
 
     if (e->run_us_average == 0)
-        return threads(e);
-    soon = (int64_t)threads(e) * SOON_US / base_max_i64(1, e->run_us_average);
-    return threads(e) + (size_t)base_min_i64(soon, most);
+        return engine_free_threads(e);
+    soon = (int64_t)engine_free_threads(e) * SOON_US / base_max_i64(1, e->run_us_average);
+    return engine_free_threads(e) + (size_t)base_min_i64(soon, most);
 }
 
 /* Everything that is picked for us: it is not to be taken from ourselves. */
@@ -99,15 +85,16 @@ void engine_add_ghost(engine *e, int64_t now_us, int64_t backend, int32_t batch)
 }
 
 /* Takes what is picked for us and not known to us. No claim may be under way whose reply would make
- * some of it known. Nor may a job be uncertain: its retry may have been carried out, and the claim
- * whose reply was lost may have picked it again. */
+ * some of it known, nor a lease, whose jobs may become picked ones before this is carried out. Nor
+ * may a job be uncertain: its retry may have been carried out, and the claim whose reply was lost
+ * may have picked it again. */
 void engine_add_adopt(engine *e, int64_t now_us, engine_lane *lane)
 {
     size_t free_records = e->jobs[JOB_FREE].count;
     sentence *s;
 
     if (now_us < e->adopt_at_us || now_us < e->claim_not_before_us || free_records == 0 ||
-        outstanding(e) > 0 || anything_uncertain(e))
+        engine_outstanding(e, true) > 0 || anything_uncertain(e))
         return;
     s = engine_add_sentence(lane, SENTENCE_ADOPT);
     s->of.adopt.batch = (int32_t)base_min_i64(e->config.batch_size, (int64_t)free_records);
@@ -161,7 +148,9 @@ static void await_rate(engine *e, int64_t now_us, size_t index)
         e->rate_at_us = base_min_i64(e->rate_at_us, now_us + base_max_i64(1000, (int64_t)wait_us));
 }
 
-static void make_shares(engine *e, int64_t now_us, engine_lane *lane, sentence *s)
+/* Of the entrypoints on the lease lane only what silent workers have left. */
+static void make_shares(engine *e, int64_t now_us, engine_lane *lane, sentence *s, bool fresh,
+                        bool stale)
 {
     size_t count = 0;
 
@@ -170,6 +159,11 @@ static void make_shares(engine *e, int64_t now_us, engine_lane *lane, sentence *
 
         if (most <= 0) {
             await_rate(e, now_us, i);
+            continue;
+        }
+        if (e->buckets[i].leased || !fresh) {
+            if (stale)
+                lane->shares[count++] = (claim_share){(uint32_t)i, 0};
             continue;
         }
         lane->shares[count++] = (claim_share){(uint32_t)i, most};
@@ -220,8 +214,9 @@ static size_t haunted(const engine *e)
     return count;
 }
 
-static size_t room_to_claim(const engine *e, size_t under_way)
+size_t engine_room(engine *e)
 {
+    size_t under_way = engine_outstanding(e, true);
     size_t target = pool_target(e), batch = (size_t)e->config.batch_size;
     size_t busy = e->jobs[JOB_HANDED].count - e->away, have = busy + under_way;
     size_t room = have < target ? target - have : 0, free_records = e->jobs[JOB_FREE].count;
@@ -233,7 +228,7 @@ static size_t room_to_claim(const engine *e, size_t under_way)
         room = free_records > under_way ? free_records - under_way : 0;
     if (held_max > 0 && held + room > held_max)
         room = held_max > held ? held_max - held : 0;
-    if (room < batch && room < target / 2 && busy >= threads(e))
+    if (room < batch && room < target / 2 && busy >= engine_free_threads(e))
         return 0; /* a small claim is only worth it when a thread would be idle */
     return room;
 }
@@ -241,45 +236,145 @@ static size_t room_to_claim(const engine *e, size_t under_way)
 /* Nothing can be claimed now: a probe tells whether others have left anything. */
 static void look_only(engine *e)
 {
-    e->hungry = false;
+    e->rows.hungry = e->stale_hungry = false;
     e->probe_wanted = true;
 }
 
-void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
+/* How many large jobs more there may be, with the pool or on their way: a few, for the memory that
+ * they take. */
+static size_t spare_large(const engine *e)
 {
-    size_t under_way = outstanding(e), room;
-    bool look_for_stale = now_us >= e->stale_look_at_us;
+    size_t most = LARGE_A_THREAD * engine_free_threads(e), have = 0;
+    engine_said at = {0, 0};
+    const sentence *s;
+
+    while ((s = engine_next_said(e, &at)) != NULL)
+        have += s->kind == SENTENCE_CLAIM && s->of.claim.ids != NULL ? s->of.claim.id_count : 0;
+    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next) {
+        const engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+        have += job->large && job->place == PLACE_POOL;
+    }
+    return have < most ? most - have : 0;
+}
+
+/* Jobs that leases have left behind, as they are large. While its lease is open a row is locked. */
+static void claim_large(engine *e, engine_lane *lane)
+{
+    size_t room, kept = 0, count = 0;
     sentence *s;
 
-    if (e->state != ENGINE_RUNNING || adopting(e))
+    if (e->large_count == 0)
         return;
-    if (e->adopt_wanted && now_us >= e->adopt_at_us) {
-        engine_add_adopt(e, now_us, lane);
-        return; /* no claim begins before it is done */
+    room = base_min_size(engine_room(e), spare_large(e));
+    for (size_t i = 0; i < e->large_count; i++) {
+        const engine_lane *holder = e->large_lanes[i];
+
+        if (count < room && (holder == lane || !holder->lease.open)) {
+            lane->large_ids[count++] = e->large[i];
+            continue;
+        }
+        e->large_lanes[kept] = holder;
+        e->large[kept++] = e->large[i];
     }
-    if (!e->hungry || now_us < e->claim_not_before_us || e->config.only_job != 0)
+    e->large_count = kept;
+    if (count == 0)
         return;
-    if (under_way > 0 && !e->backlog)
+    s = engine_add_sentence(lane, SENTENCE_CLAIM);
+    s->of.claim.batch = (int32_t)count;
+    s->of.claim.ids = lane->large_ids;
+    s->of.claim.id_count = count;
+}
+
+void engine_learn_rows(engine *e, const sentence_reply *reply)
+{
+    double bytes;
+
+    if (reply->row_count == 0)
+        return;
+    bytes = (double)reply->payload_bytes / (double)reply->row_count;
+    if (bytes < e->row_average)
+        bytes = e->row_average + (bytes - e->row_average) / 4;
+    e->row_average = bytes;
+}
+
+/* As many jobs as payloads like those before allow. */
+static size_t room_for_rows(engine *e)
+{
+    size_t room = engine_room(e);
+    double fit = e->row_average > 1 ? CLAIM_BYTES / e->row_average : PGQ_BATCH_SIZE_MAX;
+
+    if ((double)room <= fit)
+        return room;
+    return fit > 1 ? (size_t)fit : 1;
+}
+
+/* Whether a claim of certain jobs is not all that is under way. */
+static bool asking(const engine *e)
+{
+    engine_said at = {0, 0};
+    const sentence *s;
+
+    while ((s = engine_next_said(e, &at)) != NULL) {
+        if (s->kind == SENTENCE_ADOPT || (s->kind == SENTENCE_CLAIM && s->of.claim.ids == NULL))
+            return true;
+    }
+    return false;
+}
+
+/* A claim on the row lane: of the entrypoints on it, and when it is time of silent workers' jobs.
+ */
+static void claim_rows(engine *e, int64_t now_us, engine_lane *lane)
+{
+    bool stale = now_us >= e->stale_look_at_us, fresh = e->rows.hungry;
+    size_t room;
+    sentence *s;
+
+    if (!fresh && !(stale && e->stale_hungry))
+        return;
+    if (asking(e) && !e->rows.backlog)
         return; /* one lane asks; the others join when it comes back full */
-    room = room_to_claim(e, under_way);
-    if (room == 0 && threads(e) == 0)
+    room = room_for_rows(e);
+    if (room == 0 && engine_free_threads(e) == 0) {
+        e->leases.hungry = false;
         look_only(e);
+    }
     if (room == 0)
         return;
     s = engine_add_sentence(lane, SENTENCE_CLAIM);
     s->of.claim.batch = (int32_t)room;
-    if (e->gated)
-        make_shares(e, now_us, lane, s);
-    if (e->gated && s->of.claim.share_count == 0) {
+    if (e->gated || e->leases.entrypoints > 0)
+        make_shares(e, now_us, lane, s, fresh, stale);
+    if (s->of.claim.shares != NULL && s->of.claim.share_count == 0) {
         lane->flight.count--; /* all rates are used up; rate_at_us says when to look again */
         look_only(e);
         return;
     }
-    if (look_for_stale) {
+    if (stale) {
         s->of.claim.known = lane->known;
         s->of.claim.known_count = collect_known(e, lane->known);
-        if (!e->gated || s->of.claim.share_count == claimable(e)) /* else the next one looks too */
+        /* else the next one looks too; but it may be the only thing to look for */
+        if (s->of.claim.shares == NULL || s->of.claim.share_count == claimable(e))
             e->stale_look_at_us = now_us + base_min_i64(STALE_LOOK_US, e->silence_us);
+        else
+            e->stale_look_at_us = now_us + RATE_STEP_US;
     }
     lane->wakes_seen = e->wakes;
+}
+
+void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane)
+{
+    if (e->state != ENGINE_RUNNING || engine_any_said(e, SENTENCE_ADOPT) ||
+        engine_any_said(e, SENTENCE_RESOLVE))
+        return;
+    if (engine_resolve_wanted(e, now_us))
+        return; /* it waits for the claims that are under way, and must not wait for ever */
+    if (e->adopt_wanted && now_us >= e->adopt_at_us) {
+        engine_add_adopt(e, now_us, lane);
+        return; /* no claim begins before it is done */
+    }
+    if (now_us < e->claim_not_before_us || e->config.only_job != 0)
+        return;
+    claim_large(e, lane);
+    claim_rows(e, now_us, lane);
 }

@@ -1,6 +1,4 @@
-/* The inside of the engine: engine.c (life, lanes), engine_job.c (what happens to jobs),
- * engine_listen.c (is the listener heard?), engine_plan.c (what to say next), engine_claim.c (how
- * much to claim), engine_reply.c (what an answer means). */
+/* The inside of the engine; docs/internals/worker.md says what each engine_*.c owns. */
 #ifndef WORKER_ENGINE_INTERNAL_H
 #define WORKER_ENGINE_INTERNAL_H
 
@@ -9,12 +7,13 @@
 #include "worker/engine.h"
 
 typedef enum job_state {
-    JOB_FREE,      /* no job */
-    JOB_HANDED,    /* with the pool, started or not */
-    JOB_FINISHED,  /* has an outcome, waits to be settled */
-    JOB_SETTLING,  /* in a settle that is not answered */
-    JOB_REFUSED,   /* its settle is refused whatever is written; waits for refused_again_us */
-    JOB_GIVEN,     /* revoked unstarted, waits to be released */
+    JOB_FREE,     /* no job */
+    JOB_HANDED,   /* with the pool, started or not */
+    JOB_FINISHED, /* has an outcome, waits to be settled */
+    JOB_DONE,     /* has an outcome, waits for the end of its lease or, an orphan, to be resolved */
+    JOB_SETTLING, /* in a settle that is not answered */
+    JOB_REFUSED,  /* its settle is refused whatever is written; waits for refused_again_us */
+    JOB_GIVEN,    /* revoked unstarted, waits to be released */
     JOB_RELEASING, /* in a release that is not answered */
     JOB_STATES
 } job_state;
@@ -26,8 +25,22 @@ typedef enum job_place {
     PLACE_RESTING /* it is to be started again at alarm_us */
 } job_place;
 
+typedef struct engine_lane engine_lane;
+
 typedef struct engine_job {
-    list_link link; /* in engine.jobs[state] */
+    list_link link;                /* in engine.jobs[state] */
+    struct engine_job *same_place; /* in engine.by_id */
+    list_link member;              /* in lease->lease.jobs */
+    engine_lane *lease; /* the lane that has leased it; NULL: it is picked, or an orphan */
+    bool orphan;        /* its lease was lost: see engine_lease.c */
+    bool refused;       /* its outcome is, whatever is written: it is picked first, to be kept */
+    bool moving;        /* what makes a picked job of it is under way */
+    bool dropped;       /* while it moves: it is to be given back */
+    bool large;         /* it was claimed by its id, for its size */
+    row_place where;    /* of a leased one: its row */
+    int64_t picked_us;  /* likewise, the server's time of the claim */
+    int64_t stamp;      /* moving: its `updated` as a picked job; 0: not told yet */
+    int32_t priority;
     job_state state;
     job_place place; /* while it is handed */
     claim_token token;
@@ -40,6 +53,7 @@ typedef struct engine_job {
     uint32_t group;      /* of a settle that was refused and split; 0: none */
     bool lost;           /* the claim is gone: nothing may be written */
     bool uncertain;      /* a settle or release of it was sent and never answered */
+    bool maybe_picked;   /* what makes a picked job of it, likewise */
     bool cancelled;      /* somebody cancelled it */
     bool timed_out;      /* it was told that its time is over */
     bool told_to_stop;   /* because the worker ends */
@@ -62,6 +76,14 @@ typedef struct engine_bucket {
     double tokens;
     int64_t filled_us;
     uint32_t noted; /* bits of survey_kind: differences that were noted */
+    /* on which lane its jobs are claimed */
+    bool leased;
+    bool limited_elsewhere; /* the last survey saw somebody else's slots */
+    bool measured;
+    double slow;           /* a decaying share of the runs that were too long for leases */
+    claim_cursor *cursors; /* CURSORS_MAX; the highest priority first */
+    size_t cursor_count;
+    int64_t plain_until_us; /* it has too many priorities for cursors */
 } engine_bucket;
 
 /* The server's side of a connection that was lost with a claim: it may carry it out yet. */
@@ -78,7 +100,22 @@ typedef enum lane_state {
     LANE_FLYING /* a flight is not fully answered */
 } lane_state;
 
-typedef struct engine_lane {
+/* A transaction of a lane that has jobs locked. */
+typedef struct engine_lease {
+    bool open;     /* it has begun and has not ended; with every job of it below */
+    bool failed;   /* it can only be rolled back */
+    bool ending;   /* its end is sent, or waits for the fence */
+    bool released; /* jobs of it were left unstarted */
+    uint64_t fence;
+    int64_t until_us;   /* when it is to end */
+    int64_t stirred_us; /* when it began, or one of its jobs ended last */
+    list jobs;
+    size_t handed; /* of these */
+} engine_lease;
+
+enum { LARGE_MAX = PGQ_BATCH_SIZE_MAX, CURSORS_MAX = 64, CURSORS_SENT_MAX = 256 };
+
+struct engine_lane {
     lane_state state;
     engine_flight flight;
     size_t answered;
@@ -99,7 +136,25 @@ typedef struct engine_lane {
     int64_t *known;
     claim_share *shares;
     int64_t ghosts[ENGINE_GHOSTS];
-} engine_lane;
+    /* those of a lease: its end and the next one travel with all of the above */
+    engine_lease lease;
+    settle_item *lease_items;
+    engine_job **lease_jobs;
+    size_t lease_count;
+    int64_t *except;
+    claim_share *lease_shares;
+    uint64_t lease_wakes_seen;
+    int64_t large_ids[LARGE_MAX];
+    claim_cursor cursors[CURSORS_SENT_MAX];
+    int64_t heard_us; /* when the flight was sent, or its last sentence was answered */
+};
+
+/* What is known of the queue for the entrypoints of one kind of lane. */
+typedef struct engine_side {
+    size_t entrypoints;
+    bool hungry;  /* there may be due jobs that nobody has claimed */
+    bool backlog; /* the last claim came back full */
+} engine_side;
 
 typedef enum engine_state {
     ENGINE_NEW,
@@ -108,6 +163,14 @@ typedef enum engine_state {
     ENGINE_STOPPING, /* no new claims */
     ENGINE_FINISHED
 } engine_state;
+
+/* What is folded into the statistics. */
+enum { FOLD_LOG, FOLD_COUNTS, FOLD_KINDS };
+
+typedef struct engine_fold {
+    int64_t at_us; /* not before; CLOCK_NEVER: never, or it is under way */
+    int rounds;    /* how often, as far as is known */
+} engine_fold;
 
 struct engine {
     engine_config config;
@@ -121,6 +184,8 @@ struct engine {
     engine_job *records; /* `capacity` of them */
     size_t capacity;
     list jobs[JOB_STATES];
+    engine_job **by_id; /* hash table of the records that serve a job */
+    int by_id_bits;     /* the table has two to the power of it places */
 
     engine_lane lanes[ENGINE_LANES_MAX]; /* 0: control */
     int lane_count;                      /* with the control lane */
@@ -129,9 +194,32 @@ struct engine {
     bool outage;                         /* a lost connection was noted, no restored one yet */
 
     /* what is known about the queue */
-    bool hungry;  /* there may be due jobs that nobody has claimed */
-    bool backlog; /* the last claim came back full */
+    engine_side rows, leases;
+    bool stale_hungry; /* likewise, of silent workers */
+    bool surveyed;     /* others' limits were looked at */
+    bool stalled;      /* a lease has left jobs unstarted, and no thread has become free since */
+    /* Jobs in one lease: few at first, and several times as many with each that was written. A job
+     * that kills its process takes with it what was leased together; when the process is started
+     * again and again, what comes before that job is written all the same. */
+    size_t lease_most;
+    size_t orphans;
+    uint64_t fences_said, fences_heard, orphan_fence;
+    /* jobs that are to be claimed by their ids, for their size, and the lanes that had them locked
+     */
+    int64_t large[LARGE_MAX];
+    const engine_lane *large_lanes[LARGE_MAX];
+    size_t large_count;
+    double payload_average; /* bytes, of leased jobs */
+    double row_average;     /* of those that were claimed as picked ones */
+    int64_t swept_us, sweep_at_us, sweep_cost_us, sweep_last_cost_us;
+    int32_t cursor_floor;  /* the lowest priority that claims behind cursors take */
+    int64_t claim_cost_us; /* of a claim behind cursors */
+    int64_t horizon_at_us; /* not before: who holds back the removal of dead rows? */
+    bool horizon_wanted;
+    int64_t end_stuck_at_us; /* not before: sessions of frozen workers are ended */
+    bool end_stuck_wanted;
     bool probe_wanted;
+    int64_t probe_not_before_us; /* while a lease of our own would be seen */
     bool probing;
     bool queue_empty;        /* the last probe saw no queued job, and nothing woke us since */
     uint64_t requeues;       /* jobs that we sent back to the queue by a retry */
@@ -151,9 +239,11 @@ struct engine {
     int64_t rate_at_us;     /* when a bucket that was empty has something again */
     int64_t freed_not_before_us;
     int64_t claim_not_before_us, settle_not_before_us;
-    int64_t poll_at_us, stale_look_at_us, beat_at_us, survey_at_us, aggregate_at_us;
+    int64_t poll_at_us, stale_look_at_us, beat_at_us, survey_at_us;
+    engine_fold folds[FOLD_KINDS];
+    bool extras;           /* what is logged is counted, in our own table for that */
+    bool last_fold;        /* it was said */
     int64_t silence_us;    /* the shortest after which a job of ours is stale to somebody */
-    bool settled_since;    /* the last aggregation was said */
     int64_t look_again_us; /* how long to wait while due rows are locked by others */
     backoff refusal_backoff;
     int64_t refused_again_us; /* when the settles of JOB_REFUSED are tried again */
@@ -178,9 +268,24 @@ struct engine {
 
     int64_t drain_deadline_us, away_deadline_us;
 
+    bool gathering, plan_wanted; /* between engine_events_begin and _end */
+
     engine_action *actions; /* ring */
     size_t action_first, action_count, action_capacity;
 };
+
+/* There may be due jobs that nobody has claimed, on any lane. */
+static inline bool engine_hungry(const engine *e)
+{
+    return e->rows.hungry || e->leases.hungry;
+}
+
+/* A claim came back short: only what has been said since makes hungry again. */
+static inline void engine_side_ate(engine *e, engine_side *side, uint64_t wakes_seen)
+{
+    side->hungry = side->entrypoints > 0 && e->wakes != wakes_seen;
+    e->probe_wanted = true;
+}
 
 /* engine.c */
 void engine_move(engine *e, engine_job *job, job_state state);
@@ -198,13 +303,17 @@ void engine_revoke(engine *e, engine_job *job);
 /* The outcome is known but must not or need not be written. */
 void engine_lost_claim(engine *e, engine_job *job);
 
+/* engine_lane.c */
+void engine_connect_lane(engine *e, int index);
 /* The lane is down, without a word. */
 int64_t engine_patience_ends(const engine *e);
 void engine_give_up_flights(engine *e, int64_t now_us);
 void engine_lane_down(engine *e, int64_t now_us, int index);
 
 /* engine_job.c */
-void engine_job_begin(engine *e, int64_t now_us, const claimed_row *row);
+/* `lease`: the lane that has leased it, or NULL. */
+void engine_job_begin(engine *e, int64_t now_us, engine_lane *lease, bool large,
+                      const claimed_row *row);
 /* Revoked or never started: it waits to be released, or is written as cancelled. */
 void engine_give_back(engine *e, int64_t now_us, engine_job *job);
 /* A settle was not carried out, or nobody knows: the outcome waits again. */
@@ -224,7 +333,103 @@ void engine_listen_lost(engine *e, int64_t now_us, bool was_listening, const pgq
 int64_t engine_suspect_at(const engine *e, int64_t said_us);
 void engine_listen_tick(engine *e, int64_t now_us);
 
+/* engine_lease.c */
+void engine_add_lease(engine *e, int64_t now_us, engine_lane *lane);
+/* Adds the end of the lane's lease to its flight. False: it goes on. */
+bool engine_end_lease(engine *e, int64_t now_us, engine_lane *lane);
+/* When an idle lane's lease is to be looked at. */
+int64_t engine_lease_deadline(const engine *e, const engine_lane *lane);
+/* What is said of a job at the end of its lease: what became of it, or that it runs on. */
+settle_item engine_item_of(const engine_job *job, bool ends);
+void engine_lose_moving(engine *e, engine_job *job);
+void engine_leave_lease(engine_job *job);
+void engine_close_lease(engine *e, engine_lane *lane);
+
+/* engine_orphan.c */
+void engine_no_orphan(engine *e, engine_job *job);
+/* The job runs on, or ended meanwhile, as a picked one. */
+void engine_become_picked(engine *e, int64_t now_us, engine_lane *lane, engine_job *job);
+/* The transaction is gone. `sent`: its end may have been carried out. */
+void engine_lose_lease(engine *e, engine_lane *lane, bool sent);
+bool engine_resolve_wanted(const engine *e, int64_t now_us);
+bool engine_resolve_due(const engine *e, int64_t now_us);
+void engine_add_resolve(engine *e, engine_lane *lane);
+/* A resolve was not answered, or refused; `sent`: it may have been carried out. */
+void engine_unresolve(engine *e, engine_lane *lane, bool sent);
+/* An orphan that is another's, or that we have picked anew. */
+void engine_orphan_lost(engine *e, engine_job *job);
+void engine_orphan_picked(engine *e, int64_t now_us, engine_lane *lane, engine_job *job,
+                          int64_t stamp);
+void engine_hear_lease(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply);
+void engine_hear_conclude(engine *e, int64_t now_us, engine_lane *lane,
+                          const sentence_reply *reply);
+void engine_hear_commit(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply);
+void engine_hear_resolve(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply);
+bool engine_any_lease(const engine *e);
+
+/* engine_cursor.c */
+void engine_add_cursors(engine *e, int64_t now_us, engine_lane *lane, sentence *s);
+void engine_learn_cursors(engine *e, int64_t now_us, const engine_lane *lane, const sentence *said,
+                          const sentence_reply *reply);
+bool engine_sweep_next(engine *e, int64_t now_us, const sentence *said);
+/* A job lies in front of the cursors. */
+void engine_want_sweep(engine *e);
+
+/* engine_record.c */
+bool engine_records_new(engine *e);
+void engine_record_add(engine *e, engine_job *job);
+void engine_record_remove(engine *e, engine_job *job);
+/* The record of a leased job, or of an orphan; NULL: there is none of that id. */
+engine_job *engine_leased_of(const engine *e, int64_t id);
+
+/* engine_side.c */
+void engine_learn_sides(engine *e);
+/* Whether the lane may lease. */
+bool engine_may_lease(const engine *e, const engine_lane *lane);
+void engine_observe_run(engine *e, uint32_t entrypoint, bool slow);
+
+/* engine_reply.c, for engine_lease.c */
+void engine_refuse_claim(engine *e, int64_t now_us, const sentence_reply *reply);
+void engine_learn_arrivals(engine *e, size_t rows);
+void engine_accept_rows(engine *e, int64_t now_us, engine_lane *lane, bool leased,
+                        const sentence_reply *reply);
+void engine_settled(engine *e, int64_t now_us, engine_job *job);
+void engine_settled_nothing(engine *e, engine_job *job);
+void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
+                          const sentence_reply *reply);
+void engine_tell_lost(engine *e, engine_job *job);
+
+/* engine_fold.c */
+void engine_fold_init(engine *e);
+void engine_fold_begin(engine *e, int64_t now_us);
+void engine_fold_wanted(engine *e); /* something was settled */
+/* A fold may take a second, so it goes alone: it is added to an empty flight, if one is due. */
+bool engine_fold_due(const engine *e, int64_t now_us);
+void engine_add_fold(engine *e, int64_t now_us, engine_lane *lane);
+bool engine_folds(const engine_lane *lane); /* it is in the flight */
+/* The last one of a worker that ends: nobody else may be left who would fold its counts. Once. */
+bool engine_add_last_fold(engine *e, engine_lane *lane);
+void engine_hear_fold(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply);
+void engine_fold_lost(engine *e, int64_t now_us, const sentence *said);
+int64_t engine_fold_deadline(const engine *e);
+
+/* engine_plan.c */
+/* The sentences that are not answered, of all lanes that claim; of a lane that does not fly, what
+ * its next flight has so far. Begin with all zeroes; NULL: that was the last one. */
+typedef struct engine_said {
+    int lane;
+    size_t place;
+} engine_said;
+const sentence *engine_next_said(const engine *e, engine_said *at);
+bool engine_any_said(const engine *e, sentence_kind kind);
+
 /* engine_claim.c */
+/* What the payloads of picked jobs are like. */
+void engine_learn_rows(engine *e, const sentence_reply *reply);
+size_t engine_room(engine *e);
+/* Claims, adoptions and, if asked, leases that are under way, as the jobs they may bring. */
+size_t engine_outstanding(const engine *e, bool leases);
+size_t engine_free_threads(const engine *e);
 void engine_add_claim(engine *e, int64_t now_us, engine_lane *lane);
 void engine_add_adopt(engine *e, int64_t now_us, engine_lane *lane);
 void engine_refund(engine *e, engine_lane *lane, const sentence_reply *reply, int64_t now_us);

@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-enum { REMEMBER_US = 10 * 1000 * 1000 };
+enum { REMEMBER_US = 10 * 1000 * 1000, POSTPONE_US = 10 * 1000 };
 
 void engine_revoke(engine *e, engine_job *job)
 {
@@ -37,7 +37,8 @@ void engine_tell_all(engine *e, job_why why)
         engine_job *job = LIST_ENTRY(link, engine_job, link);
 
         job->told_to_stop |= why == WHY_STOP;
-        tell(e, job, why);
+        if (!job->dropped)
+            tell(e, job, why);
     }
 }
 
@@ -79,7 +80,9 @@ static void finish_job(engine *e, int64_t now_us, engine_job *job)
     job->finished_us = now_us;
     job->alarm_us = CLOCK_NEVER;
     count_outcome(e, job);
-    engine_move(e, job, JOB_FINISHED);
+    if (job->lease != NULL)
+        job->lease->lease.stirred_us = now_us;
+    engine_move(e, job, job->lease != NULL || job->orphan ? JOB_DONE : JOB_FINISHED);
 }
 
 static void finish_cancelled(engine *e, int64_t now_us, engine_job *job)
@@ -93,7 +96,23 @@ void engine_finish_again(engine *e, engine_job *job)
     /* it was cancelled meanwhile, and must not go back to the queue */
     if (job->cancelled && job->outcome.status == PGQ_STATUS_QUEUED)
         job->outcome.status = PGQ_STATUS_CANCELED;
-    engine_move(e, job, JOB_FINISHED);
+    engine_move(e, job, job->orphan ? JOB_DONE : JOB_FINISHED);
+}
+
+/* It stays queued: its row is free when the lease ends, or already. */
+static void drop_leased(engine *e, engine_job *job)
+{
+    if (job->moving || job->uncertain || job->maybe_picked) {
+        job->dropped = true; /* it may be picked by now, or will be */
+        job->alarm_us = CLOCK_NEVER;
+        return;
+    }
+    e->counts.released++;
+    if (job->lease != NULL)
+        job->lease->lease.released = true;
+    else
+        engine_want_sweep(e);
+    engine_forget(e, job);
 }
 
 void engine_give_back(engine *e, int64_t now_us, engine_job *job)
@@ -102,6 +121,8 @@ void engine_give_back(engine *e, int64_t now_us, engine_job *job)
         engine_forget(e, job);
     else if (job->cancelled)
         finish_cancelled(e, now_us, job);
+    else if (job->lease != NULL || job->orphan)
+        drop_leased(e, job);
     else
         engine_move(e, job, JOB_GIVEN);
 }
@@ -113,11 +134,15 @@ void engine_outcome_of(engine *e, int64_t now_us, void *name, const engine_outco
     if (e->state == ENGINE_FINISHED)
         return;
     assert(job->state == JOB_HANDED);
+    e->stalled = false;
     job->outcome = *outcome;
     if (outcome->run_us > 0) {
         int64_t average = e->run_us_average;
 
         e->run_us_average = average == 0 ? outcome->run_us : (7 * average + outcome->run_us) / 8;
+        if (average == 0)
+            engine_learn_sides(e); /* the worker has survived a job */
+        engine_observe_run(e, job->entrypoint, outcome->run_us > e->config.lease_us / 4);
     }
     if (job->lost) {
         engine_forget(e, job);
@@ -148,6 +173,7 @@ static void leave_pool(engine *e, engine_job *job, job_place place)
 {
     assert(job->state == JOB_HANDED);
     e->away += job->place == PLACE_POOL;
+    e->stalled = false;
     job->place = place;
 }
 
@@ -233,6 +259,12 @@ static void ring(engine *e, int64_t now_us, engine_job *job)
     const engine_entrypoint *entry = &e->config.entrypoints[job->entrypoint];
     engine_action *action;
 
+    if (job->place == PLACE_RESTING &&
+        (job->moving || job->orphan || (job->lease != NULL && job->lease->lease.ending))) {
+        /* whose it is will be known soon; all of them are looked at together */
+        job->alarm_us = (now_us / POSTPONE_US + 1) * POSTPONE_US;
+        return;
+    }
     if (job->place == PLACE_RESTING && exhausted(e)) {
         engine_give_back(e, now_us, job);
         return;
@@ -327,7 +359,7 @@ static void cancel(engine *e, int64_t now_us, engine_job *job)
         engine_say(e, NOTE_JOB_CANCELLED, -1, job->token.id, 0, NULL);
     switch (job->state) {
     case JOB_HANDED:
-        if (job->place == PLACE_RESTING) {
+        if (job->place == PLACE_RESTING || job->dropped) {
             engine_give_back(e, now_us, job);
             break;
         }
@@ -336,6 +368,7 @@ static void cancel(engine *e, int64_t now_us, engine_job *job)
             engine_revoke(e, job);
         break;
     case JOB_FINISHED:
+    case JOB_DONE:
     case JOB_REFUSED:
         if (job->outcome.status == PGQ_STATUS_QUEUED)
             job->outcome.status = PGQ_STATUS_CANCELED;
@@ -367,12 +400,23 @@ void engine_cancelled(engine *e, int64_t now_us, const int64_t *ids, size_t coun
 
 /* ---- the beginning ---- */
 
-void engine_job_begin(engine *e, int64_t now_us, const claimed_row *row)
+static void join_lease(engine_job *job, engine_lane *lease, const claimed_row *row)
+{
+    job->lease = lease;
+    job->where = row->place;
+    job->picked_us = row->picked_us;
+    if (lease != NULL)
+        list_append(&lease->lease.jobs, &job->member);
+}
+
+void engine_job_begin(engine *e, int64_t now_us, engine_lane *lease, bool large,
+                      const claimed_row *row)
 {
     engine_job *job = LIST_ENTRY(e->jobs[JOB_FREE].first, engine_job, link);
     engine_action *action;
 
     job->token = row->token;
+    engine_record_add(e, job);
     job->attempts = row->attempts;
     job->entrypoint = row->entrypoint;
     job->body = row->body;
@@ -381,6 +425,10 @@ void engine_job_begin(engine *e, int64_t now_us, const claimed_row *row)
     job->place = PLACE_POOL;
     job->alarm_us = CLOCK_NEVER;
     job->lost = job->uncertain = job->timed_out = job->told_to_stop = false;
+    job->refused = job->moving = job->dropped = job->maybe_picked = false;
+    job->large = large;
+    job->priority = row->priority;
+    join_lease(job, lease, row);
     job->own_type = job->own_message = NULL;
     job->text = -1;
     job->cancelled = remembered(e->cancelled, now_us, row->token.id);
@@ -388,7 +436,9 @@ void engine_job_begin(engine *e, int64_t now_us, const claimed_row *row)
     if (job->cancelled)
         engine_say(e, NOTE_JOB_CANCELLED, -1, job->token.id, 0, NULL);
     if (row->body == NULL || job->cancelled || e->state != ENGINE_RUNNING || exhausted(e)) {
-        engine_give_back(e, now_us, job); /* cancelled, or no memory, time or thread for it */
+        if (lease != NULL && !job->cancelled)
+            engine_move(e, job, JOB_HANDED); /* from where it is dropped */
+        engine_give_back(e, now_us, job);    /* cancelled, or no memory, time or thread for it */
         return;
     }
     engine_move(e, job, JOB_HANDED);

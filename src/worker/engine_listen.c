@@ -86,6 +86,8 @@ void engine_listen_lost(engine *e, int64_t now_us, bool was_listening, const pgq
         fail_listener(e, now_us, &failing);
     } else if (e->listener != LISTENER_FAILED) {
         e->listener = LISTENER_DOWN;
+        /* from now on it polls, and not when it would have looked with a listener */
+        e->poll_at_us = base_min_i64(e->poll_at_us, now_us + e->deaf_poll_us);
     }
 }
 

@@ -6,10 +6,14 @@
 
 enum {
     SETTLE_TEXT_BYTES =
-        2 * 1024 * 1024,               /* of one settle; JSON may make six times as much of them */
-    SETTLE_LINGER_US = 2 * 1000,       /* outcomes travel together if more are about to come */
+        2 * 1024 * 1024,                /* of one settle; JSON may make six times as much of them */
+    SETTLE_LINGER_US = 2 * 1000,        /* outcomes travel together if more are about to come */
+    HORIZON_INTERVAL_US = 60 * 1000000, /* between two looks at who holds it */
+    END_STUCK_INTERVAL_US = 2 * 1000000, /* between two looks for frozen workers' sessions */
+    STUCK_LEASES = 8,                    /* a session that is not idle for so long is stuck */
+    STUCK_MIN_US = 2 * 1000000,
     SURVEY_INTERVAL_US = 30 * 1000000, /* how often others' limits are looked at */
-    AGGREGATE_AGAIN_US = 1000 * 1000   /* when a fold has not come to the end of the log */
+    PROBE_PAUSE_US = 250 * 1000        /* jobs that we have leased ourselves are due to a probe */
 };
 
 sentence *engine_add_sentence(engine_lane *lane, sentence_kind kind)
@@ -20,6 +24,29 @@ sentence *engine_add_sentence(engine_lane *lane, sentence_kind kind)
     s = &lane->flight.sentences[lane->flight.count++];
     *s = (sentence){.kind = kind};
     return s;
+}
+
+const sentence *engine_next_said(const engine *e, engine_said *at)
+{
+    for (; at->lane < e->lane_count; at->lane++, at->place = 0) {
+        const engine_lane *lane = &e->lanes[at->lane];
+
+        if (at->lane > 0 && lane->answered + at->place < lane->flight.count)
+            return &lane->flight.sentences[lane->answered + at->place++];
+    }
+    return NULL;
+}
+
+bool engine_any_said(const engine *e, sentence_kind kind)
+{
+    engine_said at = {0, 0};
+    const sentence *s;
+
+    while ((s = engine_next_said(e, &at)) != NULL) {
+        if (s->kind == kind)
+            return true;
+    }
+    return false;
 }
 
 /* More outcomes are about to come, and it pays to wait for them. */
@@ -91,7 +118,7 @@ static void add_beat(engine *e, int64_t now_us, engine_lane *lane)
         for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
             engine_job *job = LIST_ENTRY(link, engine_job, link);
 
-            if (job->lost)
+            if (job->lost || job->lease != NULL || job->orphan)
                 continue;
             lane->beat_tokens[lane->beat_count] = job->token;
             lane->beat_jobs[lane->beat_count++] = job;
@@ -105,11 +132,12 @@ static void add_beat(engine *e, int64_t now_us, engine_lane *lane)
     s->of.tokens.count = lane->beat_count;
 }
 
-static void add_probe(engine *e, engine_lane *lane)
+static void add_probe(engine *e, int64_t now_us, engine_lane *lane)
 {
     engine_add_sentence(lane, SENTENCE_PROBE)->of.probe.count_deferred = e->config.drain_now;
     e->probe_wanted = false;
     e->probing = true;
+    e->probe_not_before_us = now_us + PROBE_PAUSE_US;
     e->probe_requeues = e->requeues;
 }
 
@@ -140,12 +168,14 @@ static bool ping_due(const engine *e, int64_t now_us, const engine_lane *lane)
  * they go with the others. */
 static void add_care(engine *e, int64_t now_us, engine_lane *lane)
 {
+    bool leases_show = engine_any_lease(e) && now_us < e->probe_not_before_us;
+
     if (!e->checked || (lane != &e->lanes[0] && e->lanes[0].state >= LANE_IDLE))
         return;
     if (now_us >= e->beat_at_us)
         add_beat(e, now_us, lane);
-    if (e->probe_wanted && !e->probing && e->state == ENGINE_RUNNING)
-        add_probe(e, lane);
+    if (e->probe_wanted && !e->probing && e->state == ENGINE_RUNNING && !leases_show)
+        add_probe(e, now_us, lane);
 }
 
 static void take_off(engine *e, int64_t now_us, int index)
@@ -156,7 +186,7 @@ static void take_off(engine *e, int64_t now_us, int index)
     if (lane->flight.count == 0)
         return;
     lane->answered = 0;
-    lane->flown_us = now_us;
+    lane->flown_us = lane->heard_us = now_us;
     engine_lane_set(e, lane, LANE_FLYING);
     action = engine_act(e, ACTION_FLY);
     action->lane = index;
@@ -168,6 +198,22 @@ static void add_listen(engine *e, int64_t now_us, engine_lane *lane)
     (void)engine_add_sentence(lane, SENTENCE_LISTEN);
     if (e->state == ENGINE_RUNNING) /* it has as long as a probe */
         e->ping_deadline_us = base_min_i64(e->ping_deadline_us, engine_suspect_at(e, now_us));
+}
+
+/* What helps where something is wrong. */
+static void add_rare(engine *e, int64_t now_us, engine_lane *lane)
+{
+    if (e->horizon_wanted) {
+        e->horizon_wanted = false;
+        e->horizon_at_us = now_us + HORIZON_INTERVAL_US;
+        (void)engine_add_sentence(lane, SENTENCE_HORIZON);
+    }
+    if (e->end_stuck_wanted) {
+        e->end_stuck_wanted = false;
+        e->end_stuck_at_us = now_us + END_STUCK_INTERVAL_US;
+        engine_add_sentence(lane, SENTENCE_END_STUCK)->of.end_stuck.age_us =
+            base_max_i64(STUCK_LEASES * e->config.lease_us, STUCK_MIN_US);
+    }
 }
 
 static void plan_control(engine *e, int64_t now_us)
@@ -187,20 +233,9 @@ static void plan_control(engine *e, int64_t now_us)
         (void)engine_add_sentence(lane, SENTENCE_SURVEY);
         e->survey_at_us = now_us + SURVEY_INTERVAL_US;
     }
+    if (e->state == ENGINE_RUNNING)
+        add_rare(e, now_us, lane);
     take_off(e, now_us, 0);
-}
-
-/* Folding may take a second, so it goes alone on a lane that has nothing else to do. */
-static bool aggregate_due(const engine *e, int64_t now_us)
-{
-    return e->state == ENGINE_RUNNING && e->settled_since && now_us >= e->aggregate_at_us;
-}
-
-static void add_aggregate(engine *e, engine_lane *lane)
-{
-    (void)engine_add_sentence(lane, SENTENCE_AGGREGATE);
-    e->aggregate_at_us = CLOCK_NEVER; /* until it is answered or lost */
-    e->settled_since = false;
 }
 
 static void plan_lane(engine *e, int64_t now_us, int index)
@@ -209,9 +244,13 @@ static void plan_lane(engine *e, int64_t now_us, int index)
 
     if (lane->state != LANE_IDLE || e->state < ENGINE_RUNNING)
         return;
+    if (lane->lease.open && !engine_end_lease(e, now_us, lane))
+        return;
     lane->job_count = 0;
-    if (e->jobs[JOB_FINISHED].count > 0 && now_us >= e->settle_not_before_us &&
-        !may_linger(e, now_us))
+    if (engine_resolve_due(e, now_us))
+        engine_add_resolve(e, lane);
+    else if (e->jobs[JOB_FINISHED].count > 0 && now_us >= e->settle_not_before_us &&
+             !may_linger(e, now_us))
         add_settle(e, lane);
     else if (e->jobs[JOB_GIVEN].count > 0)
         add_release(e, lane);
@@ -220,8 +259,10 @@ static void plan_lane(engine *e, int64_t now_us, int index)
     /* alone: behind a settle that waits for somebody's lock it would come too late */
     if (lane->flight.count == 0 && ping_due(e, now_us, lane))
         add_ping(e, now_us, lane);
-    if (lane->flight.count == 0 && aggregate_due(e, now_us))
-        add_aggregate(e, lane);
+    if (lane->flight.count == 0)
+        engine_add_fold(e, now_us, lane);
+    if (!engine_fold_due(e, now_us) && !engine_folds(lane))
+        engine_add_lease(e, now_us, lane); /* last: it begins a transaction */
     take_off(e, now_us, index);
 }
 
@@ -255,7 +296,20 @@ static bool drained(const engine *e)
         return false;
     if (e->config.only_job != 0)
         return true; /* whatever else there may be to do */
-    return !e->hungry && (e->queue_empty || (e->config.drain_now && !e->queue_due));
+    return !engine_hungry(e) && (e->queue_empty || (e->config.drain_now && !e->queue_due));
+}
+
+/* True when it has taken off. */
+static bool plan_last_fold(engine *e, int64_t now_us)
+{
+    for (int i = 1; i < e->lane_count; i++) {
+        if (e->lanes[i].state != LANE_IDLE || e->lanes[i].lease.open ||
+            !engine_add_last_fold(e, &e->lanes[i]))
+            continue;
+        take_off(e, now_us, i);
+        return true;
+    }
+    return false;
 }
 
 /* Ends a drained or a stopped run when nothing is left that could change. */
@@ -269,7 +323,7 @@ static void plan_end(engine *e, int64_t now_us)
         engine_stop(e, now_us);
     } else if (e->state == ENGINE_STOPPING && e->adopt_wanted) {
         plan_give_back(e, now_us);
-    } else if (e->state == ENGINE_STOPPING) {
+    } else if (e->state == ENGINE_STOPPING && !plan_last_fold(e, now_us)) {
         e->state = ENGINE_FINISHED;
         engine_act(e, ACTION_FINISH)->note.error = &e->error;
     }
@@ -287,27 +341,47 @@ static void plan_refused(engine *e)
         engine_job *job = LIST_ENTRY(refused->first, engine_job, link);
 
         job->group = ++e->groups;
-        engine_move(e, job, JOB_FINISHED);
+        engine_finish_again(e, job);
     }
 }
 
 void engine_plan(engine *e, int64_t now_us)
 {
-    if (e->state == ENGINE_NEW || e->state == ENGINE_FINISHED)
+    uint64_t wakes;
+
+    e->plan_wanted = true;
+    if (e->gathering || e->state == ENGINE_NEW || e->state == ENGINE_FINISHED)
         return;
     engine_give_up_flights(e, now_us);
     if (now_us >= e->refused_again_us)
         plan_refused(e);
     plan_control(e, now_us);
-    for (int i = 1; i < e->lane_count; i++)
-        plan_lane(e, now_us, i);
+    do { /* what a lane settles may free a seat, for which another ends its lease */
+        wakes = e->wakes;
+        for (int i = 1; i < e->lane_count; i++)
+            plan_lane(e, now_us, i);
+    } while (wakes != e->wakes);
+    plan_control(e, now_us); /* lanes may have found that a probe is wanted */
     plan_end(e, now_us);
+}
+
+void engine_events_begin(engine *e)
+{
+    e->gathering = true;
+    e->plan_wanted = false;
+}
+
+void engine_events_end(engine *e, int64_t now_us)
+{
+    e->gathering = false;
+    if (e->plan_wanted)
+        engine_plan(e, now_us);
 }
 
 static bool idle_lane(const engine *e)
 {
     for (int i = 1; i < e->lane_count; i++) {
-        if (e->lanes[i].state == LANE_IDLE)
+        if (e->lanes[i].state == LANE_IDLE && !e->lanes[i].lease.open)
             return true;
     }
     return false;
@@ -341,27 +415,42 @@ static int64_t control_deadline(const engine *e)
     return at;
 }
 
-/* What waits for a lane that claims. */
-static int64_t lane_deadline(const engine *e)
+static int64_t leases_deadline(const engine *e)
 {
     int64_t at = CLOCK_NEVER;
 
+    for (int i = 1; i < e->lane_count; i++) {
+        if (e->lanes[i].state == LANE_IDLE && e->lanes[i].lease.open)
+            at = base_min_i64(at, engine_lease_deadline(e, &e->lanes[i]));
+    }
+    if (at != CLOCK_NEVER && e->probe_wanted && !e->probing && e->state == ENGINE_RUNNING &&
+        care_lane_idle(e))
+        at = base_min_i64(at, e->probe_not_before_us);
+    return at;
+}
+
+/* What waits for a lane that claims. */
+static int64_t lane_deadline(const engine *e)
+{
+    int64_t at = leases_deadline(e);
+
     if (!idle_lane(e))
         return at;
+    if (e->orphans > 0 && e->settle_not_before_us > 0)
+        at = base_min_i64(at, e->settle_not_before_us);
     if (e->jobs[JOB_FINISHED].count > 0) {
         const engine_job *oldest = LIST_ENTRY(e->jobs[JOB_FINISHED].first, engine_job, link);
 
-        at = base_max_i64(oldest->finished_us + SETTLE_LINGER_US, e->settle_not_before_us);
+        at = base_min_i64(
+            at, base_max_i64(oldest->finished_us + SETTLE_LINGER_US, e->settle_not_before_us));
     }
     if (e->adopt_wanted && base_max_i64(e->adopt_at_us, e->claim_not_before_us) > 0)
         at = base_min_i64(at, base_max_i64(e->adopt_at_us, e->claim_not_before_us));
     if (e->state != ENGINE_RUNNING)
         return at;
-    if (e->hungry && e->claim_not_before_us > 0)
+    if (engine_hungry(e) && e->claim_not_before_us > 0)
         at = base_min_i64(at, e->claim_not_before_us);
-    if (e->settled_since)
-        at = base_min_i64(at, e->aggregate_at_us);
-    return at;
+    return base_min_i64(at, engine_fold_deadline(e));
 }
 
 int64_t engine_deadline(const engine *e)

@@ -10,10 +10,20 @@ enum {
     LOOK_AGAIN_MAX_US = 1000 * 1000,
     DEAF_POLL_MIN_US = 10 * 1000, /* while the listener is not heard */
     DEAF_POLL_MAX_US = 1000 * 1000,
-    FOLD_FULL_US = 900 * 1000, /* an aggregation that took so long has ended for lack of time */
-    FOLD_AGAIN_US = 1000 * 1000,
-    PING_AGAIN_US = 100 * 1000
+    HORIZON_AGE = 10, /* transactions: nothing younger than that has made sweeps dear */
+    PING_AGAIN_US = 100 * 1000,
+    SURVEY_AGAIN_US = 1000 * 1000
 };
+
+static void say_no_extras(engine *e)
+{
+    pgq_error error = PGQ_ERROR_INIT;
+
+    (void)error_set(&error, PGQ_E_SCHEMA_MISSING,
+                    "the extras are not installed, or this role may not use them: the log policy "
+                    "failures counts as terminal; pgqueuer install --extras adds them");
+    engine_say(e, NOTE_NO_EXTRAS, -1, 0, 0, &error);
+}
 
 static void hear_check(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
@@ -23,6 +33,9 @@ static void hear_check(engine *e, int64_t now_us, engine_lane *lane, const sente
         return;
     }
     e->checked = true;
+    e->extras = reply->extras;
+    if (!reply->extras && e->config.extras_wanted)
+        say_no_extras(e);
     for (int i = 1; i < e->lane_count; i++) {
         engine_lane_set(e, &e->lanes[i], LANE_CONNECTING);
         engine_act(e, ACTION_CONNECT)->lane = i;
@@ -53,8 +66,7 @@ static void hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sent
         e->stale_look_at_us = now_us;
         e->beat_at_us = now_us + e->silence_us / 2;
         e->survey_at_us = now_us;
-        if (e->config.aggregate_interval_us > 0)
-            e->aggregate_at_us = now_us + e->config.aggregate_interval_us;
+        engine_fold_begin(e, now_us);
         e->adopt_wanted = e->config.only_job != 0;
         engine_say(e, NOTE_LISTENING, 0, 0, 0, NULL);
     }
@@ -63,7 +75,7 @@ static void hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sent
 }
 
 /* How often to look while the listener is not heard follows how often there is something. */
-static void learn_arrivals(engine *e, size_t rows)
+void engine_learn_arrivals(engine *e, size_t rows)
 {
     int64_t most_us = base_min_i64(e->config.dequeue_timeout_us, DEAF_POLL_MAX_US);
 
@@ -71,7 +83,7 @@ static void learn_arrivals(engine *e, size_t rows)
                                : base_min_i64(2 * e->deaf_poll_us, most_us);
 }
 
-static void refuse_claim(engine *e, int64_t now_us, const sentence_reply *reply)
+void engine_refuse_claim(engine *e, int64_t now_us, const sentence_reply *reply)
 {
     if (reply->class == SQLSTATE_CONTENDED) {
         /* as good as an empty one: somebody else has taken the seat a moment ago */
@@ -87,14 +99,55 @@ static void refuse_claim(engine *e, int64_t now_us, const sentence_reply *reply)
     engine_fail(e, now_us, &reply->error);
 }
 
-static void accept_rows(engine *e, int64_t now_us, const sentence_reply *reply)
+static void drop_body(engine *e, const claimed_row *row)
 {
+    if (row->body != NULL)
+        engine_act(e, ACTION_FORGET)->body = row->body;
+}
+
+/* A claim has brought a job of which we have a record, as it was when we leased it: that lease was
+ * lost, whether its lane knows or not. As a picked job it is ours again; leased once more it stays
+ * locked until that lease ends, and its resolve waits. False: the row is to be begun, since the
+ * record's outcome was written, or somebody has tried the job meanwhile. */
+static bool take_back(engine *e, int64_t now_us, engine_lane *lane, bool leased,
+                      const claimed_row *row)
+{
+    engine_job *job = engine_leased_of(e, row->token.id);
+    bool same = job != NULL && job->attempts == row->attempts &&
+                (!leased || job->token.updated == row->token.updated);
+
+    if (job == NULL)
+        return false;
+    if (!same && !leased && job->orphan)
+        engine_orphan_lost(e, job);
+    if (!same)
+        return false;
+    drop_body(e, row);
+    if (job->lease != NULL)
+        engine_lose_lease(e, job->lease, job->lease->lease.ending);
+    if (!leased)
+        engine_orphan_picked(e, now_us, lane, job, row->token.updated);
+    return true;
+}
+
+void engine_accept_rows(engine *e, int64_t now_us, engine_lane *lane, bool leased,
+                        const sentence_reply *reply)
+{
+    const sentence *said = &lane->flight.sentences[lane->answered - 1];
+    bool large = said->kind == SENTENCE_CLAIM && said->of.claim.ids != NULL;
+
     assert(reply->row_count <= e->jobs[JOB_FREE].count);
     backoff_reset(&e->refusal_backoff);
     backoff_reset(&e->contention_backoff);
     e->claim_not_before_us = 0;
-    for (size_t i = 0; i < reply->row_count; i++)
-        engine_job_begin(e, now_us, &reply->rows[i]);
+    for (size_t i = 0; i < reply->row_count; i++) {
+        const claimed_row *row = &reply->rows[i];
+
+        if (row->large)
+            continue;
+        if (!take_back(e, now_us, lane, leased, row))
+            engine_job_begin(e, now_us, leased ? lane : NULL, large, row);
+    }
 }
 
 static void hear_claim(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
@@ -104,20 +157,24 @@ static void hear_claim(engine *e, int64_t now_us, engine_lane *lane, const sente
 
     engine_refund(e, lane, reply, now_us);
     if (reply->refused) {
-        refuse_claim(e, now_us, reply);
+        engine_refuse_claim(e, now_us, reply);
         return;
     }
-    accept_rows(e, now_us, reply);
-    learn_arrivals(e, reply->row_count);
-    e->backlog = reply->row_count >= wanted;
-    if (said->of.claim.known != NULL && e->backlog)
+    engine_accept_rows(e, now_us, lane, false, reply);
+    if (reply->row_count > 0 || e->rows.entrypoints > 0)
+        engine_learn_arrivals(e, reply->row_count);
+    engine_learn_rows(e, reply);
+    if (said->of.claim.ids != NULL)
+        return;
+    e->rows.backlog = reply->row_count >= wanted;
+    if (said->of.claim.known != NULL && e->rows.backlog)
         e->stale_look_at_us = now_us; /* a silent worker may have left more than one claim brings */
     if (reply->row_count > 0)
         e->look_again_us = 0;
-    if (e->backlog)
+    if (e->rows.backlog)
         return;
-    e->hungry = e->wakes != lane->wakes_seen;
-    e->probe_wanted = true;
+    engine_side_ate(e, &e->rows, lane->wakes_seen);
+    e->stale_hungry = e->wakes != lane->wakes_seen;
     e->slot_wanted = e->limited;
 }
 
@@ -156,7 +213,7 @@ static void refuse_adopt(engine *e, int64_t now_us, const sentence_reply *reply)
     }
     e->adopt_wanted = true;
     e->adopt_at_us = 0;
-    refuse_claim(e, now_us, reply);
+    engine_refuse_claim(e, now_us, reply);
 }
 
 static void hear_adopt(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
@@ -167,7 +224,7 @@ static void hear_adopt(engine *e, int64_t now_us, engine_lane *lane, const sente
         refuse_adopt(e, now_us, reply);
         return;
     }
-    accept_rows(e, now_us, reply);
+    engine_accept_rows(e, now_us, lane, false, reply);
     if (reply->row_count > 0)
         engine_say(e, NOTE_CLAIM_ADOPTED, -1, 0, (int64_t)reply->row_count, NULL);
     if (bury_ghosts(e, now_us, said, reply) || reply->row_count >= (size_t)said->of.adopt.batch) {
@@ -189,7 +246,7 @@ static void back_unseen(engine *e)
 }
 
 /* The claim had gone, or the settle had been carried out before its reply was lost. */
-static void settled_nothing(engine *e, engine_job *job)
+void engine_settled_nothing(engine *e, engine_job *job)
 {
     if (!job->uncertain)
         engine_lost_claim(e, job);
@@ -201,7 +258,7 @@ static void settled_nothing(engine *e, engine_job *job)
 /* Puts the jobs of a refused settle back, in their order, at the front of those that wait. */
 static void unsettle(engine *e, engine_lane *lane, uint32_t first_group, uint32_t second_group)
 {
-    list *finished = &e->jobs[JOB_FINISHED];
+    list *finished = &e->jobs[lane->jobs[0]->orphan ? JOB_DONE : JOB_FINISHED];
     size_t waiting = finished->count, half = (lane->job_count + 1) / 2;
 
     for (size_t i = 0; i < lane->job_count; i++) {
@@ -218,6 +275,12 @@ static void unsettle(engine *e, engine_lane *lane, uint32_t first_group, uint32_
 /* A row that the database refuses whatever is written: it is tried again, but holds up nobody. */
 static void bad_row(engine *e, int64_t now_us, engine_job *job, const pgq_error *error)
 {
+    if (job->orphan) { /* as it is, every worker in turn would lease it, run it and be refused */
+        job->refused = true;
+        job->group = ++e->groups;
+        engine_finish_again(e, job);
+        return;
+    }
     engine_move(e, job, JOB_REFUSED);
     if (e->refused_again_us == CLOCK_NEVER)
         e->refused_again_us = now_us + backoff_next(&e->bad_row_backoff, &e->random);
@@ -225,7 +288,7 @@ static void bad_row(engine *e, int64_t now_us, engine_job *job, const pgq_error 
 }
 
 /* One bad row never blocks its batch: the batch is halved until the bad row is alone. */
-static void refuse_settle(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
+void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     engine_job *only = lane->jobs[0];
     bool again = reply->class == SQLSTATE_TRANSIENT || reply->class == SQLSTATE_SCHEMA ||
@@ -258,10 +321,19 @@ static void expect_retry(engine *e, int64_t now_us, const engine_job *job)
 {
     e->queue_empty = false;
     e->requeues++;
+    engine_want_sweep(e);
     if (job->outcome.delay_ms == 0)
         engine_wake(e);
     else
         e->poll_at_us = base_min_i64(e->poll_at_us, now_us + job->outcome.delay_ms * 1000);
+}
+
+/* The outcome is written. */
+void engine_settled(engine *e, int64_t now_us, engine_job *job)
+{
+    if (job->outcome.status == PGQ_STATUS_QUEUED)
+        expect_retry(e, now_us, job);
+    engine_forget(e, job);
 }
 
 static void hear_settle(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
@@ -269,22 +341,21 @@ static void hear_settle(engine *e, int64_t now_us, engine_lane *lane, const sent
     size_t next = 0;
 
     if (reply->refused) {
-        refuse_settle(e, now_us, lane, reply);
+        engine_refuse_settle(e, now_us, lane, reply);
         lane->job_count = 0;
         return;
     }
     backoff_reset(&e->refusal_backoff);
-    e->settled_since |= lane->job_count > 0;
+    if (lane->job_count > 0)
+        engine_fold_wanted(e);
     for (size_t place = 0; place < lane->job_count; place++) {
         bool written = next < reply->place_count && reply->places[next] == place;
 
         if (written) {
             next++;
-            if (lane->jobs[place]->outcome.status == PGQ_STATUS_QUEUED)
-                expect_retry(e, now_us, lane->jobs[place]);
-            engine_forget(e, lane->jobs[place]);
+            engine_settled(e, now_us, lane->jobs[place]);
         } else {
-            settled_nothing(e, lane->jobs[place]);
+            engine_settled_nothing(e, lane->jobs[place]);
         }
     }
     lane->job_count = 0;
@@ -309,11 +380,11 @@ static void hear_release(engine *e, int64_t now_us, engine_lane *lane, const sen
 }
 
 /* It may still wait for a thread, or rest, and must not start. */
-static void tell_lost(engine *e, engine_job *job)
+void engine_tell_lost(engine *e, engine_job *job)
 {
     engine_action *action;
 
-    if (job->place == PLACE_RESTING) {
+    if (job->place == PLACE_RESTING || job->dropped) {
         engine_forget(e, job);
         return;
     }
@@ -344,10 +415,10 @@ static void hear_beat(engine *e, int64_t now_us, engine_lane *lane, const senten
         if (job->state == JOB_HANDED) {
             job->lost = true;
             engine_lost_claim(e, job);
-            tell_lost(e, job);
+            engine_tell_lost(e, job);
         } else if (job->state == JOB_FINISHED || job->state == JOB_REFUSED ||
                    job->state == JOB_GIVEN) {
-            settled_nothing(e, job);
+            engine_settled_nothing(e, job);
         }
     }
     lane->beat_count = 0;
@@ -358,7 +429,8 @@ static int64_t plan_look(engine *e, int64_t now_us, const sentence_reply *reply)
 {
     /* up to a tenth earlier, so that a fleet does not poll in step */
     int64_t wait_us = e->config.dequeue_timeout_us;
-    bool current = reply->next_stale_us != 0 && !e->hungry && e->requeues == e->probe_requeues;
+    bool current =
+        reply->next_stale_us != 0 && !engine_hungry(e) && e->requeues == e->probe_requeues;
 
     wait_us -= (int64_t)random_below(&e->random, (uint64_t)(wait_us / 10 + 1));
     /* a retry that was settled while the probe was under way is not in what it saw; what a silent
@@ -375,6 +447,8 @@ static int64_t plan_look(engine *e, int64_t now_us, const sentence_reply *reply)
                                ? LOOK_AGAIN_FIRST_US
                                : base_min_i64(2 * e->look_again_us, LOOK_AGAIN_MAX_US);
         wait_us = base_min_i64(wait_us, e->look_again_us);
+        e->end_stuck_wanted |= e->look_again_us >= LOOK_AGAIN_MAX_US &&
+                               now_us >= e->end_stuck_at_us && e->leases.entrypoints > 0;
     } else {
         e->look_again_us = 0;
         wait_us = base_min_i64(wait_us, reply->next_stale_us);
@@ -412,46 +486,81 @@ static void hear_ping(engine *e, int64_t now_us, engine_lane *lane, const senten
 /* Once for each entrypoint and kind of difference. */
 static void hear_survey(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
-    (void)now_us;
     (void)lane;
-    if (reply->refused)
+    if (reply->refused) {
         engine_say(e, NOTE_STATEMENT_REFUSED, 0, 0, 0, &reply->error);
-    for (size_t i = 0; !reply->refused && i < reply->survey_count; i++) {
+        e->survey_at_us = now_us + SURVEY_AGAIN_US;
+        return;
+    }
+    for (size_t i = 0; i < e->config.entrypoint_count; i++)
+        e->buckets[i].limited_elsewhere = false;
+    for (size_t i = 0; i < reply->survey_count; i++) {
         const survey_row *row = &reply->survey[i];
         uint32_t bit = 1u << row->kind;
 
+        e->buckets[row->entrypoint].limited_elsewhere |= row->kind == SURVEY_LIMITED;
         if ((e->buckets[row->entrypoint].noted & bit) != 0)
             continue;
         e->buckets[row->entrypoint].noted |= bit;
         engine_say(e, NOTE_LIMITS_DIFFER, -1, (int64_t)row->entrypoint + 1, (int64_t)row->kind,
                    NULL);
     }
+    e->surveyed = true;
+    engine_learn_sides(e);
 }
 
-/* The next one comes in the interval, up to a fifth sooner or later, as Python's. */
-static void hear_aggregate(engine *e, int64_t now_us, engine_lane *lane,
+/* Without it others look again in their own time. */
+static void hear_announce(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
+{
+    (void)now_us;
+    if (reply->refused)
+        engine_say(e, NOTE_STATEMENT_REFUSED, (int)(lane - e->lanes), 0, 0, &reply->error);
+}
+
+/* Without the right to do so, the server's own timeouts are what is left. */
+static void hear_end_stuck(engine *e, int64_t now_us, engine_lane *lane,
                            const sentence_reply *reply)
 {
-    int64_t interval_us = e->config.aggregate_interval_us, fifth_us = interval_us / 5;
-    bool full = now_us - lane->flown_us >= FOLD_FULL_US;
+    (void)now_us;
+    (void)lane;
+    if (reply->refused || reply->number == 0)
+        return;
+    engine_say(e, NOTE_LEASE_ENDED, -1, 0, reply->number, NULL);
+    engine_wake(e);
+}
 
-    e->settled_since |= reply->refused || full; /* or while it was under way */
-    if (reply->refused)
-        engine_say(e, NOTE_AGGREGATE_REFUSED, -1, 0, 0, &reply->error);
-    interval_us += (int64_t)random_below(&e->random, (uint64_t)(2 * fifth_us + 1)) - fifth_us;
-    if (full && !reply->refused)
-        interval_us = base_min_i64(interval_us, FOLD_AGAIN_US);
-    e->aggregate_at_us = now_us + interval_us;
+static void hear_horizon(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
+{
+    pgq_error holder = PGQ_ERROR_INIT;
+
+    (void)now_us;
+    (void)lane;
+    if (reply->refused || reply->holder == NULL || reply->number < HORIZON_AGE)
+        return;
+    (void)snprintf(holder.message, sizeof(holder.message), "%s", reply->holder);
+    engine_say(e, NOTE_HORIZON_HELD, -1, 0, reply->number, &holder);
 }
 
 static void (*const hearers[])(engine *e, int64_t now_us, engine_lane *lane,
                                const sentence_reply *reply) = {
-    [SENTENCE_CHECK] = hear_check,         [SENTENCE_LISTEN] = hear_listen,
-    [SENTENCE_CLAIM] = hear_claim,         [SENTENCE_SETTLE] = hear_settle,
-    [SENTENCE_BEAT] = hear_beat,           [SENTENCE_RELEASE] = hear_release,
-    [SENTENCE_PROBE] = hear_probe,         [SENTENCE_ADOPT] = hear_adopt,
-    [SENTENCE_PING] = hear_ping,           [SENTENCE_SURVEY] = hear_survey,
-    [SENTENCE_AGGREGATE] = hear_aggregate,
+    [SENTENCE_CHECK] = hear_check,
+    [SENTENCE_LISTEN] = hear_listen,
+    [SENTENCE_CLAIM] = hear_claim,
+    [SENTENCE_SETTLE] = hear_settle,
+    [SENTENCE_BEAT] = hear_beat,
+    [SENTENCE_RELEASE] = hear_release,
+    [SENTENCE_PROBE] = hear_probe,
+    [SENTENCE_ADOPT] = hear_adopt,
+    [SENTENCE_PING] = hear_ping,
+    [SENTENCE_SURVEY] = hear_survey,
+    [SENTENCE_AGGREGATE] = engine_hear_fold,
+    [SENTENCE_LEASE] = engine_hear_lease,
+    [SENTENCE_CONCLUDE] = engine_hear_conclude,
+    [SENTENCE_COMMIT] = engine_hear_commit,
+    [SENTENCE_RESOLVE] = engine_hear_resolve,
+    [SENTENCE_ANNOUNCE] = hear_announce,
+    [SENTENCE_END_STUCK] = hear_end_stuck,
+    [SENTENCE_HORIZON] = hear_horizon,
 };
 
 void engine_reply(engine *e, int64_t now_us, int index, const sentence_reply *reply)
@@ -470,6 +579,7 @@ void engine_reply(engine *e, int64_t now_us, int index, const sentence_reply *re
     }
     kind = lane->flight.sentences[lane->answered++].kind;
     hearers[kind](e, now_us, lane, reply);
+    lane->heard_us = now_us;
     if (e->state != ENGINE_FINISHED && lane->answered == lane->flight.count) {
         lane->flight.count = lane->answered = 0;
         engine_lane_set(e, lane, LANE_IDLE);

@@ -26,6 +26,10 @@ static const struct note_row {
     [NOTE_POOL_EXHAUSTED] = {"pool.exhausted", PGQ_LOG_CRITICAL, "stuck_threads"},
     [NOTE_LIMITS_DIFFER] = {"limits.differ", PGQ_LOG_WARNING, NULL}, /* see note_limits */
     [NOTE_AGGREGATE_REFUSED] = {"aggregation.refused", PGQ_LOG_WARNING, NULL},
+    [NOTE_LEASE_ENDED] = {"lease.ended", PGQ_LOG_WARNING, "sessions"},
+    [NOTE_HORIZON_HELD] = {"horizon.held", PGQ_LOG_WARNING, "transactions"},
+    [NOTE_LEASE_LOST] = {"lease.lost", PGQ_LOG_WARNING, "jobs"},
+    [NOTE_NO_EXTRAS] = {"extras.missing", PGQ_LOG_WARNING, NULL},
     [NOTE_DEFERRED] = {"worker.left_deferred", PGQ_LOG_INFO, "jobs"},
 };
 
@@ -51,7 +55,8 @@ void note_engine(const note_log *log, const engine_note *note)
     if (row->number != NULL)
         fields[count++] = (pgq_log_field){row->number, NULL, note->number};
     if (note->error != NULL) {
-        fields[count++] = (pgq_log_field){"error", note->error->message, 0};
+        fields[count++] = (pgq_log_field){note->kind == NOTE_HORIZON_HELD ? "holder" : "error",
+                                          note->error->message, 0};
         if (note->error->sqlstate[0] != '\0')
             fields[count++] = (pgq_log_field){"sqlstate", note->error->sqlstate, 0};
     }
@@ -79,9 +84,12 @@ void note_report(const note_log *log, const engine_report *report, const pgq_wor
     const pgq_log_field fields[] = {
         {"state", report->state, 0},
         {"listener", report->listener, 0},
+        {"wakeup", base_streq(report->listener, "healthy") ? "notify" : "poll", 0},
         {"lanes_up", NULL, report->lanes_up},
         {"lanes", NULL, report->lanes},
+        {"entrypoints_leased", NULL, report->leasing},
         {"in_pool", NULL, (int64_t)report->waiting_or_running},
+        {"leased", NULL, (int64_t)report->leased},
         {"parked", NULL, (int64_t)report->parked},
         {"finished", NULL, (int64_t)report->finished},
         {"settling", NULL, (int64_t)report->settling},

@@ -4,67 +4,245 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 
+enum {
+    LINE_BYTES = 64, /* what several threads write stands in lines of its own */
+    /* of pool.sleep */
+    SLEEPERS = 0xFFFF,
+    WAKING = 0x10000,
+    /* of pgq_job.news */
+    NEWS_STARTED = 1,
+    NEWS_LATER = 2,
+    NEWS_END = 4
+};
+
+/* Jobs wait in a ring of slots. A position of it belongs to the thread that moves `head` over it,
+ * and the job to whoever empties its slot: that thread, or the owner, who revokes it. So nothing
+ * points to a job that was revoked, and a position may be empty. */
 struct pool {
-    pthread_mutex_t lock;
-    pthread_cond_t work;
-    pgq_job **waiting; /* ring */
-    size_t waiting_first, waiting_count;
-    pool_outcome *outcomes; /* ring */
-    size_t outcome_first, outcome_count;
-    size_t capacity, outcome_capacity;
-    pthread_mutex_t tell_lock; /* recursive: a callback may finish its job */
-    bool closing;
-    int idle;
-    int thread_count;
+    _Atomic(pgq_job *) *slots;
+    size_t mask; /* a power of two of them, less one */
+    size_t capacity;
+    pgq_job **scratch;
     pool_run run;
     pool_wake wake;
     void *user;
+    pthread_mutex_t later_lock; /* a handler's pgq_later meets pgq_job_finish */
+    pthread_mutex_t tell_lock;  /* recursive: a callback may finish its job */
+    sem_t bell;                 /* a sleeping thread waits for it */
+    pgq_job *taken;             /* the I/O thread's: jobs of which something is to be said */
+    pgq_job *half_said;         /* and the one of which `half_news` are left to say */
+    unsigned half_news;
+    atomic_bool closing, quiet;
+    char line0[LINE_BYTES];
+    _Atomic size_t tail; /* the I/O thread's */
+    char line1[LINE_BYTES];
+    _Atomic size_t head;
+    char line2[LINE_BYTES];
+    _Atomic(pgq_job *) told; /* jobs of which something is to be said, the latest first */
+    char line3[LINE_BYTES];
+    atomic_uint
+        sleep;       /* how many threads sleep that nobody wakes, and whether one is being woken */
+    atomic_int busy; /* threads that do not sleep */
+    char line4[LINE_BYTES];
+    int thread_count;
     pthread_t threads[];
 };
 
-/* The next job that nobody has revoked; NULL: none waits. The lock is held. */
+/* ---- threads sleep and are woken ----
+ *
+ * While a job waits and a thread sleeps, one thread is being woken, which wakes the next one before
+ * it takes a job: slow jobs hold up nobody, and for quick ones few threads are woken. */
+
+static size_t waiting(pool *p)
+{
+    size_t head = atomic_load(&p->head), tail = atomic_load(&p->tail);
+
+    return head < tail ? tail - head : 0; /* head was read first: it may be old */
+}
+
+static void wake_one(pool *p)
+{
+    unsigned sleep = atomic_load(&p->sleep);
+
+    do {
+        if ((sleep & WAKING) != 0 || (sleep & SLEEPERS) == 0)
+            return;
+    } while (!atomic_compare_exchange_weak(&p->sleep, &sleep, (sleep - 1) | WAKING));
+    (void)sem_post(&p->bell);
+}
+
+/* A thread that was about to sleep does not; false: somebody has rung for it. */
+static bool stay_awake(pool *p)
+{
+    unsigned sleep = atomic_load(&p->sleep);
+
+    do {
+        if ((sleep & SLEEPERS) == 0)
+            return false;
+    } while (!atomic_compare_exchange_weak(&p->sleep, &sleep, sleep - 1));
+    return true;
+}
+
+/* Nothing waits: sleeps until something does. */
+static void sleep_until_rung(pool *p)
+{
+    bool last = atomic_fetch_sub(&p->busy, 1) == 1;
+
+    if (last && atomic_load(&p->quiet) && atomic_load(&p->told) != NULL)
+        p->wake(p->user);
+    (void)atomic_fetch_add(&p->sleep, 1);
+    if ((waiting(p) == 0 && !atomic_load(&p->closing)) || !stay_awake(p)) {
+        while (sem_wait(&p->bell) != 0)
+            continue; /* a signal */
+        (void)atomic_fetch_and(&p->sleep, ~(unsigned)WAKING);
+        if (waiting(p) > 1)
+            wake_one(p);
+    }
+    (void)atomic_fetch_add(&p->busy, 1);
+}
+
+/* ---- jobs wait ---- */
+
+/* The next job that nobody has revoked; NULL: none waits. */
 static pgq_job *take_job(pool *p)
 {
-    while (p->waiting_count > 0) {
-        pgq_job *job = p->waiting[p->waiting_first];
-        int waiting = JOB_WAITING;
+    size_t head = atomic_load(&p->head);
 
-        p->waiting_first = (p->waiting_first + 1) % p->capacity;
-        p->waiting_count--;
-        if (atomic_compare_exchange_strong(&job->start, &waiting, JOB_STARTED))
+    while (head < atomic_load(&p->tail)) {
+        pgq_job *job;
+
+        if (!atomic_compare_exchange_weak(&p->head, &head, head + 1))
+            continue;
+        job = atomic_exchange(&p->slots[head & p->mask], NULL);
+        if (job != NULL) {
+            atomic_store_explicit(&job->start, JOB_STARTED, memory_order_relaxed);
             return job;
+        }
+        head++;
     }
     return NULL;
 }
 
-/* The lock is held. False without memory. */
-static bool grow(pool *p)
+/* Puts a job behind the others, and says where it may be seen from. A slot that is not empty
+ * belongs to a thread that has stopped between moving `head` and emptying it, once around ago:
+ * whoever comes first takes that job. */
+static size_t put(pool *p, size_t tail, pgq_job *job)
 {
-    size_t capacity = 2 * p->outcome_capacity;
-    pool_outcome *grown = calloc(capacity, sizeof(*grown));
-
-    if (grown == NULL)
-        return false;
-    for (size_t i = 0; i < p->outcome_count; i++)
-        grown[i] = p->outcomes[(p->outcome_first + i) % p->outcome_capacity];
-    free(p->outcomes);
-    p->outcomes = grown;
-    p->outcome_first = 0;
-    p->outcome_capacity = capacity;
-    return true;
+    while (atomic_load_explicit(&p->slots[tail & p->mask], memory_order_relaxed) != NULL)
+        tail++;
+    job->slot = tail & p->mask;
+    atomic_store_explicit(&p->slots[job->slot], job, memory_order_release);
+    return tail + 1;
 }
 
-/* The lock is held. The I/O thread is woken by the first message only; it takes all there are. */
-static void post(pool *p, const pool_outcome *message)
+/* Revoked jobs have left empty positions. The positions are taken as a thread takes them, and the
+ * jobs that are left put back in their order. */
+static void close_ranks(pool *p)
 {
-    if (p->outcome_count == p->outcome_capacity && !grow(p))
-        return; /* of jobs that were given up there may be more than room was made for */
-    p->outcomes[(p->outcome_first + p->outcome_count++) % p->outcome_capacity] = *message;
-    if (p->outcome_count == 1)
+    size_t head = atomic_load(&p->head), tail = atomic_load(&p->tail), count = 0;
+
+    while (!atomic_compare_exchange_weak(&p->head, &head, tail))
+        continue;
+    for (; head < tail; head++) {
+        pgq_job *job = atomic_exchange(&p->slots[head & p->mask], NULL);
+
+        if (job == NULL)
+            continue;
+        assert(count < p->capacity);
+        p->scratch[count++] = job;
+    }
+    for (size_t i = 0; i < count; i++)
+        tail = put(p, tail, p->scratch[i]);
+    atomic_store(&p->tail, tail);
+}
+
+/* ---- messages ---- */
+
+/* `ring`: the I/O thread is to know of it now. The job may be gone when its end was said. */
+static void say(pool *p, pgq_job *job, unsigned news, bool ring)
+{
+    bool first = false;
+
+    if (atomic_fetch_or(&job->news, news) == 0) {
+        pgq_job *told = atomic_load_explicit(&p->told, memory_order_relaxed);
+
+        do
+            job->next = told;
+        while (!atomic_compare_exchange_weak(&p->told, &told, job));
+        first = told == NULL;
+    }
+    ring |= first && !atomic_load(&p->quiet);
+    if (ring)
         p->wake(p->user);
+}
+
+/* The next job of which something is to be said; NULL: none. */
+static pgq_job *next_told(pool *p)
+{
+    pgq_job *job;
+
+    if (p->taken == NULL && atomic_load(&p->told) != NULL) {
+        for (job = atomic_exchange(&p->told, NULL); job != NULL;) { /* the latest first */
+            pgq_job *next = job->next;
+
+            job->next = p->taken;
+            p->taken = job;
+            job = next;
+        }
+    }
+    job = p->taken;
+    if (job != NULL)
+        p->taken = job->next;
+    return job;
+}
+
+/* Says the first thing that is left to say. */
+static pool_outcome say_next(pool *p)
+{
+    pgq_job *job = p->half_said;
+    pool_outcome said = {.job = job};
+
+    if ((p->half_news & NEWS_STARTED) != 0) {
+        p->half_news &= ~(unsigned)NEWS_STARTED;
+        said.outcome.kind = OUTCOME_STARTED;
+        return said;
+    }
+    said.run_us = job->ran_us;
+    job->ran_us = 0;
+    if ((p->half_news & NEWS_LATER) != 0) {
+        p->half_news &= ~(unsigned)NEWS_LATER;
+        said.outcome.kind = OUTCOME_LATER;
+    } else {
+        p->half_news = 0;
+        said.outcome = job->ending;
+    }
+    return said;
+}
+
+size_t pool_take(pool *p, pool_outcome *outcomes, size_t max)
+{
+    size_t count = 0;
+
+    while (count < max) {
+        if (p->half_news == 0) {
+            p->half_said = next_told(p);
+            if (p->half_said == NULL)
+                break;
+            p->half_news = atomic_exchange(&p->half_said->news, 0);
+        }
+        outcomes[count++] = say_next(p);
+    }
+    return count;
+}
+
+void pool_set_quiet(pool *p, bool quiet)
+{
+    if (atomic_load_explicit(&p->quiet, memory_order_relaxed) != quiet)
+        atomic_store(&p->quiet, quiet);
 }
 
 /* ---- told to end ---- */
@@ -140,90 +318,94 @@ void pgq_job_on_cancel(pgq_job *job, pgq_cancel_callback fn, void *user)
 
 /* ---- the end of a run ---- */
 
-/* The handler has returned. A job that goes on keeps its callback; one that was finished before its
- * handler said pgq_later ends now. The lock is held. */
-static void post_end(pool *p, pool_outcome *done)
+/* A job that goes on keeps its callback; one that was finished before its handler said pgq_later
+ * ends now. */
+static void park(pool *p, pgq_job *job)
 {
-    pgq_job *job = done->job;
-
-    if (done->outcome.kind == OUTCOME_LATER && job->later == LATER_NOT) {
-        job->later = LATER_PARKED;
+    (void)pthread_mutex_lock(&p->later_lock);
+    if (atomic_load(&job->later) == LATER_NOT) {
+        atomic_store(&job->later, LATER_PARKED);
+        say(p, job, NEWS_LATER, false);
     } else {
-        if (done->outcome.kind == OUTCOME_LATER)
-            done->outcome = job->early;
-        else if (job->later == LATER_EARLY)
-            pgq_outcome_discard(&job->early); /* it was finished, and then returned an outcome */
-        job->later = LATER_FINISHED;
+        job->ending = job->early;
+        atomic_store(&job->later, LATER_FINISHED);
+        say(p, job, NEWS_END, false);
     }
-    post(p, done);
+    (void)pthread_mutex_unlock(&p->later_lock);
+}
+
+/* The handler has returned. */
+static void end_run(pool *p, pgq_job *job, const pgq_outcome *outcome)
+{
+    if (outcome->kind == OUTCOME_LATER) {
+        park(p, job);
+        return;
+    }
+    if (atomic_exchange(&job->later, LATER_FINISHED) == LATER_EARLY)
+        pgq_outcome_discard(&job->early); /* it was finished, and then returned an outcome */
+    job->ending = *outcome;
+    say(p, job, NEWS_END, job->last && atomic_load(&p->quiet));
 }
 
 void pgq_job_finish(pgq_job *job, pgq_outcome outcome)
 {
     pool *p = job->pool;
     pgq_executor *executor = job->executor;
+    int not_yet = LATER_NOT;
 
     if (outcome.kind == OUTCOME_LATER)
         outcome = pgq_fail("InvalidOutcome", "pgq_job_finish was called with pgq_later");
     if (executor != NULL && executor->operations->finished != NULL)
         outcome = executor->operations->finished(executor, job, outcome);
     end_telling(p, job);
-    (void)pthread_mutex_lock(&p->lock);
-    if (job->later == LATER_PARKED) {
-        pool_outcome done = {.job = job, .outcome = outcome};
-
-        job->later = LATER_FINISHED;
-        post(p, &done);
-    } else if (job->later == LATER_NOT) {
-        job->later = LATER_EARLY;
-        job->early = outcome;
+    (void)pthread_mutex_lock(&p->later_lock);
+    if (atomic_load(&job->later) == LATER_PARKED) {
+        job->ending = outcome;
+        atomic_store(&job->later, LATER_FINISHED);
+        say(p, job, NEWS_END, true);
+    } else if (atomic_load(&job->later) == LATER_NOT) {
+        job->early = outcome; /* not `ending`, which its handler may be setting just now */
+        if (!atomic_compare_exchange_strong(&job->later, &not_yet, LATER_EARLY))
+            pgq_outcome_discard(&outcome); /* its handler has returned an outcome just now */
     } else {
         pgq_outcome_discard(&outcome); /* finished twice: the first one counts */
     }
-    (void)pthread_mutex_unlock(&p->lock);
+    (void)pthread_mutex_unlock(&p->later_lock);
 }
 
 /* ---- threads ---- */
 
-/* Runs a job that was taken. The lock is held, but for the run itself. */
+/* The clock is read at the last moment: whether the job may still be started is decided by it. */
 static void run_taken(pool *p, pgq_job *job)
 {
-    pool_outcome done = {.job = job};
+    pgq_outcome outcome;
 
-    if (job->timeout_ms > 0) {
-        done.outcome.kind = OUTCOME_STARTED;
-        post(p, &done);
-    }
-    (void)pthread_mutex_unlock(&p->lock);
-    job->began_us = clock_monotonic_us();
+    if (job->timeout_ms > 0)
+        say(p, job, NEWS_STARTED, false);
     begin_telling(p, job);
-    done.outcome = p->run(p->user, job);
-    if (done.outcome.kind != OUTCOME_LATER && (can_cancel(job) || job->listens))
+    job->began_us = clock_monotonic_us();
+    outcome = p->run(p->user, job);
+    if (outcome.kind != OUTCOME_LATER && (can_cancel(job) || job->listens))
         end_telling(p, job);
-    done.run_us = base_max_i64(1, clock_monotonic_us() - job->began_us);
-    (void)pthread_mutex_lock(&p->lock);
-    post_end(p, &done);
+    job->ran_us = base_max_i64(1, clock_monotonic_us() - job->began_us);
+    end_run(p, job, &outcome);
 }
 
-/* Jobs are taken one by one, under one lock with the post of the last outcome: with chunks, quick
- * jobs would wait behind a slow one while other threads have nothing to do. */
+/* Jobs are taken one by one: with chunks, quick jobs would wait behind a slow one while other
+ * threads have nothing to do. */
 static void *thread_main(void *argument)
 {
     pool *p = argument;
-    pgq_job *job;
 
-    (void)pthread_mutex_lock(&p->lock);
-    while (!p->closing) {
-        job = take_job(p);
-        if (job != NULL) {
+    (void)atomic_fetch_add(&p->busy, 1);
+    while (!atomic_load(&p->closing)) {
+        pgq_job *job = take_job(p);
+
+        if (job != NULL)
             run_taken(p, job);
-            continue;
-        }
-        p->idle++;
-        (void)pthread_cond_wait(&p->work, &p->lock);
-        p->idle--;
+        else
+            sleep_until_rung(p);
     }
-    (void)pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
@@ -238,8 +420,8 @@ static void init_locks(pool *p)
 {
     pthread_mutexattr_t recursive;
 
-    (void)pthread_mutex_init(&p->lock, NULL);
-    (void)pthread_cond_init(&p->work, NULL);
+    (void)sem_init(&p->bell, 0, 0);
+    (void)pthread_mutex_init(&p->later_lock, NULL);
     (void)pthread_mutexattr_init(&recursive);
     (void)pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
     (void)pthread_mutex_init(&p->tell_lock, &recursive);
@@ -248,19 +430,29 @@ static void init_locks(pool *p)
 
 static void destroy(pool *p)
 {
-    (void)pthread_cond_destroy(&p->work);
-    (void)pthread_mutex_destroy(&p->lock);
+    (void)sem_destroy(&p->bell);
+    (void)pthread_mutex_destroy(&p->later_lock);
     (void)pthread_mutex_destroy(&p->tell_lock);
-    free(p->waiting);
-    free(p->outcomes);
+    free(p->slots);
+    free(p->scratch);
     free(p);
+}
+
+/* Room for all that wait, as much again for positions that revoked jobs have left, and for those
+ * that `put` passes over. */
+static size_t slots_for(size_t capacity, int threads)
+{
+    size_t size = 1;
+
+    while (size < 2 * capacity + 2 * (size_t)threads)
+        size *= 2;
+    return size;
 }
 
 pgq_code pool_new(int threads, size_t capacity, pool_run run, pool_wake wake, void *user,
                   pool **ret_pool)
 {
     pool *p = calloc(1, sizeof(*p) + (size_t)threads * sizeof(p->threads[0]));
-    int started;
 
     if (p == NULL)
         return PGQ_E_NOMEM;
@@ -269,19 +461,16 @@ pgq_code pool_new(int threads, size_t capacity, pool_run run, pool_wake wake, vo
     p->wake = wake;
     p->user = user;
     p->capacity = capacity;
-    p->waiting = calloc(capacity, sizeof(*p->waiting));
-    p->outcome_capacity = 3 * capacity; /* a job may have three messages at once */
-    p->outcomes = calloc(p->outcome_capacity, sizeof(*p->outcomes));
-    if (p->waiting == NULL || p->outcomes == NULL) {
+    p->mask = slots_for(capacity, threads) - 1;
+    p->slots = calloc(p->mask + 1, sizeof(*p->slots));
+    p->scratch = calloc(capacity, sizeof(pgq_job *));
+    if (p->slots == NULL || p->scratch == NULL) {
         destroy(p);
         return PGQ_E_NOMEM;
     }
-    (void)pthread_mutex_lock(&p->lock); /* the threads read thread_count */
     while (p->thread_count < threads && start_thread(p) == 0)
         p->thread_count++;
-    started = p->thread_count;
-    (void)pthread_mutex_unlock(&p->lock);
-    if (started < threads) {
+    if (p->thread_count < threads) {
         (void)pool_free(p, false);
         return PGQ_E_NOMEM;
     }
@@ -295,78 +484,62 @@ static void arm(pool *p, pgq_job *job)
     int timeout = WHY_TIMEOUT;
 
     job->pool = p;
-    job->later = LATER_NOT;
+    job->last = false;
+    atomic_store_explicit(&job->later, LATER_NOT, memory_order_relaxed);
     job->told = job->tellable = job->ended = job->listens = false;
     job->on_cancel = NULL;
-    (void)atomic_compare_exchange_strong(&job->why, &timeout, WHY_NOT);
-    atomic_store(&job->start, JOB_WAITING);
+    if (atomic_load(&job->why) == WHY_TIMEOUT)
+        (void)atomic_compare_exchange_strong(&job->why, &timeout, WHY_NOT);
+    atomic_store_explicit(&job->start, JOB_WAITING, memory_order_relaxed);
 }
 
 void pool_push(pool *p, pgq_job *const *jobs, size_t count)
 {
-    (void)pthread_mutex_lock(&p->lock);
-    assert(p->waiting_count + count <= p->capacity);
+    size_t tail;
+
+    assert(count <= p->capacity);
+    if (count == 0)
+        return;
+    if (waiting(p) + count + (size_t)p->thread_count > p->mask + 1)
+        close_ranks(p);
+    assert(waiting(p) + count + (size_t)p->thread_count <= p->mask + 1);
+    tail = atomic_load_explicit(&p->tail, memory_order_relaxed);
     for (size_t i = 0; i < count; i++) {
         arm(p, jobs[i]);
-        p->waiting[(p->waiting_first + p->waiting_count++) % p->capacity] = jobs[i];
+        jobs[i]->last = i + 1 == count;
+        tail = put(p, tail, jobs[i]);
     }
-    if (p->idle == 1 || count == 1)
-        (void)pthread_cond_signal(&p->work);
-    else if (p->idle > 1)
-        (void)pthread_cond_broadcast(&p->work);
-    (void)pthread_mutex_unlock(&p->lock);
+    atomic_store(&p->tail, tail);
+    wake_one(p);
 }
 
 bool pool_revoke(pool *p, pgq_job *job)
 {
-    int waiting = JOB_WAITING;
+    pgq_job *expected = job;
 
-    if (!atomic_compare_exchange_strong(&job->start, &waiting, JOB_REVOKED))
+    if (!atomic_compare_exchange_strong(&p->slots[job->slot], &expected, NULL))
         return false;
-    /* the ring may not point to a job that its owner frees */
-    (void)pthread_mutex_lock(&p->lock);
-    for (size_t i = 0, kept = 0, count = p->waiting_count; i < count; i++) {
-        pgq_job *at = p->waiting[(p->waiting_first + i) % p->capacity];
-
-        if (at == job)
-            p->waiting_count--;
-        else
-            p->waiting[(p->waiting_first + kept++) % p->capacity] = at;
-    }
-    (void)pthread_mutex_unlock(&p->lock);
+    atomic_store_explicit(&job->start, JOB_REVOKED, memory_order_relaxed);
     return true;
-}
-
-size_t pool_take(pool *p, pool_outcome *outcomes, size_t max)
-{
-    size_t count;
-
-    (void)pthread_mutex_lock(&p->lock);
-    count = p->outcome_count < max ? p->outcome_count : max;
-    for (size_t i = 0; i < count; i++) {
-        outcomes[i] = p->outcomes[p->outcome_first];
-        p->outcome_first = (p->outcome_first + 1) % p->outcome_capacity;
-    }
-    p->outcome_count -= count;
-    (void)pthread_mutex_unlock(&p->lock);
-    return count;
 }
 
 pool *pool_free(pool *p, bool abandon)
 {
     if (p == NULL)
         return NULL;
-    (void)pthread_mutex_lock(&p->lock);
-    p->closing = true;
-    (void)pthread_cond_broadcast(&p->work);
-    (void)pthread_mutex_unlock(&p->lock);
+    atomic_store(&p->closing, true);
+    for (int i = 0; i < p->thread_count; i++)
+        (void)sem_post(&p->bell);
     for (int i = 0; i < p->thread_count; i++) {
         if (abandon)
             (void)pthread_detach(p->threads[i]);
         else
             (void)pthread_join(p->threads[i], NULL);
     }
-    if (!abandon)
-        destroy(p);
+    if (abandon)
+        return NULL;
+    (void)pthread_mutex_lock(&p->later_lock); /* who said the last end has left the pool */
+    (void)pthread_mutex_unlock(&p->later_lock);
+    destroy(p);
     return NULL;
 }

@@ -1,8 +1,8 @@
 /* The handler threads. The I/O thread hands jobs over by chunks and takes messages by chunks.
  *
  * The I/O thread calls the functions of this header; the pool's threads call the handlers, and
- * pgq_job_finish may come from any thread. No lock is held while a handler runs. A job is started
- * only by the thread that moves its `start` word from JOB_WAITING to JOB_STARTED. */
+ * pgq_job_finish may come from any thread. Neither a hand-over, a start, a revocation nor an
+ * outcome takes a lock. */
 #ifndef WORKER_POOL_H
 #define WORKER_POOL_H
 
@@ -12,11 +12,12 @@
 
 typedef struct pool pool;
 
-/* What runs a job: finds the handler and calls it. Called by the pool's threads. */
+/* What runs a job: finds the handler and calls it. Called by the pool's threads. `job->began_us` is
+ * the time, just read. */
 typedef pgq_outcome (*pool_run)(void *user, pgq_job *job);
 
-/* Called by another thread when messages wait and none did before. It holds the pool's lock, so it
- * must neither block nor call the pool. */
+/* Called by another thread when the I/O thread is to take messages. It must neither block nor call
+ * the pool. */
 typedef void (*pool_wake)(void *user);
 
 /* What the pool says of a job, in the order in which it happened: for a job with a timeout
@@ -27,20 +28,27 @@ typedef struct pool_outcome {
     int64_t run_us; /* for how long it occupied a thread; 0: not known */
 } pool_outcome;
 
-/* `capacity`: the most jobs that are in the pool at once, waiting, running or with an outcome.
- * All memory is allocated here. PGQ_E_NOMEM also when a thread cannot be started. */
+/* `capacity`: the most jobs that wait in the pool at once. All memory is allocated here.
+ * PGQ_E_NOMEM also when a thread cannot be started. */
 pgq_code pool_new(int threads, size_t capacity, pool_run run, pool_wake wake, void *user,
                   pool **ret_pool);
 
-/* Hands jobs over, in their order; a job may be handed over again after OUTCOME_AGAIN. */
+/* Hands jobs over; they start in their order. A job may be handed over again after
+ * OUTCOME_AGAIN. */
 void pool_push(pool *p, pgq_job *const *jobs, size_t count);
 
-/* Takes a job back that no thread has started; false: one has. */
+/* Takes a job back that no thread has started; false: one has. Its owner may free it at once. */
 bool pool_revoke(pool *p, pgq_job *job);
 
 /* Has the handler of a job end early: from now on pgq_job_cancelled says so, and its callback and
  * its executor are told, once, unless the handler has ended. The first reason stays. */
 void pool_tell(pool *p, pgq_job *job, job_why why);
+
+/* When the I/O thread is woken: by the first message (false), or only when nothing waits and
+ * nothing runs any more, by a job of pool_push's that was the last of its chunk, and by
+ * pgq_job_finish (true). Who asks for quiet takes messages by the clock. After the return to
+ * false messages may wait already. */
+void pool_set_quiet(pool *p, bool quiet);
 
 /* Moves messages that wait to `outcomes`, at most `max`; how many. */
 size_t pool_take(pool *p, pool_outcome *outcomes, size_t max);

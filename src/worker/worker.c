@@ -15,6 +15,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+enum { LEASE_MIN_MS = 20, LEASE_MAX_MS = 5000, LEASE_MS = 250 };
+
 static const int64_t day_ms = 86400000;
 
 struct pgq_worker {
@@ -107,6 +109,11 @@ static pgq_code check_rules(const char *name, const pgq_entrypoint_options *o, p
     else
         code = check_range("concurrency_limit", o->concurrency_limit, 0, PGQ_CONCURRENCY_LIMIT_MAX,
                            err);
+    if (code == PGQ_OK)
+        code = check_range("lane", o->lane, PGQ_LANE_AUTO, PGQ_LANE_LEASE, err);
+    if (code == PGQ_OK)
+        code = check_range("log_policy", o->log_policy, PGQ_LOG_POLICY_DEFAULT,
+                           PGQ_LOG_POLICY_FAILURES, err);
     if (code == PGQ_OK && o->retry_timer_ms != 0)
         code = check_range("retry_timer_ms", o->retry_timer_ms, 100, day_ms, err);
     if (code == PGQ_OK)
@@ -202,6 +209,11 @@ static int default_threads(void)
     return (int)base_min_i64(base_max_i64(cores, 4), PGQ_THREADS_MAX);
 }
 
+static int64_t lease_max_ms(const pgq_run_options *o)
+{
+    return base_max_i64(LEASE_MIN_MS, base_min_i64(LEASE_MAX_MS, o->heartbeat_timeout_ms / 4));
+}
+
 static pgq_code check_run_options(const pgq_run_options *o, pgq_error *err)
 {
     const struct {
@@ -219,6 +231,9 @@ static pgq_code check_run_options(const pgq_run_options *o, pgq_error *err)
         {"health_check_interval_ms", o->health_check_interval_ms, 10, day_ms},
         {"health_check_timeout_ms", o->health_check_timeout_ms, 10, day_ms},
         {"only_job", o->only_job, 0, INT64_MAX},
+        {"lane", o->lane, PGQ_LANE_AUTO, PGQ_LANE_LEASE},
+        {"lease_ms", o->lease_ms, LEASE_MIN_MS, lease_max_ms(o)},
+        {"log_policy", o->log_policy, PGQ_LOG_POLICY_DEFAULT, PGQ_LOG_POLICY_FAILURES},
     };
     pgq_code code = PGQ_OK;
 
@@ -242,6 +257,11 @@ static pgq_code read_options(const pgq_run_options *given, pgq_run_options *own,
         return code;
     if (own->threads == 0)
         own->threads = default_threads();
+    /* the parent finds the job that has killed a process by its row */
+    if (own->ledger != NULL && own->lane == PGQ_LANE_AUTO)
+        own->lane = PGQ_LANE_ROW;
+    if (own->lease_ms == 0)
+        own->lease_ms = base_min_i64(LEASE_MS, lease_max_ms(own));
     code = check_run_options(own, err);
     *config = (engine_config){
         .lanes = own->lanes,
@@ -257,6 +277,7 @@ static pgq_code read_options(const pgq_run_options *given, pgq_run_options *own,
         .probe_interval_us = own->health_check_interval_ms * 1000,
         .probe_timeout_us = own->health_check_timeout_ms * 1000,
         .aggregate_interval_us = own->log_aggregation_interval_ms * 1000,
+        .lease_us = own->lease_ms * 1000,
         .held_max = own->max_concurrent_tasks,
     };
     if (code == PGQ_OK && random_bytes(&config->seed, sizeof(config->seed)) != PGQ_OK)
@@ -265,15 +286,24 @@ static pgq_code read_options(const pgq_run_options *given, pgq_run_options *own,
 }
 
 /* The rules of the entrypoints, as the engine needs them. */
-static pgq_code read_rules(pgq_worker *w, engine_config *config, pgq_error *err)
+static pgq_code read_rules(pgq_worker *w, const pgq_run_options *run, engine_config *config,
+                           pgq_error *err)
 {
+    pgq_log_policy log_policy =
+        run->log_policy != PGQ_LOG_POLICY_DEFAULT ? run->log_policy : PGQ_LOG_POLICY_FULL;
+
     free(w->rules);
     w->rules = calloc(w->entrypoint_count, sizeof(*w->rules));
     if (w->rules == NULL)
         return error_nomem(err);
     for (size_t i = 0; i < w->entrypoint_count; i++) {
-        const pgq_entrypoint_options *o = &w->entrypoints[i].options;
+        pgq_entrypoint_options *o = &w->entrypoints[i].options;
 
+        if (o->lane == PGQ_LANE_AUTO)
+            o->lane = run->lane;
+        if (o->log_policy == PGQ_LOG_POLICY_DEFAULT)
+            o->log_policy = log_policy;
+        config->extras_wanted |= o->log_policy == PGQ_LOG_POLICY_FAILURES;
         w->rules[i] = (engine_entrypoint){
             .limit = o->serialized_dispatch ? 1 : o->concurrency_limit,
             .rated = o->requests_per_second<PGQ_RATE_MAX, .rate = o->requests_per_second,
@@ -284,6 +314,7 @@ static pgq_code read_rules(pgq_worker *w, engine_config *config, pgq_error *err)
             .grace_us = o->timeout_grace_ms * 1000,
             .failure =
                 o->on_failure == PGQ_ON_FAILURE_HOLD ? PGQ_STATUS_FAILED : PGQ_STATUS_EXCEPTION,
+            .lane = o->lane,
         };
     }
     config->entrypoints = w->rules;
@@ -349,7 +380,7 @@ pgq_code pgq_worker_run(pgq_worker *w, const pgq_run_options *options, pgq_error
     }
     code = read_options(options, &own, &config.engine, err);
     if (code == PGQ_OK)
-        code = read_rules(w, &config.engine, err);
+        code = read_rules(w, &own, &config.engine, err);
     if (code != PGQ_OK)
         return code;
     if (atomic_load(&w->log_level) < 0)

@@ -78,6 +78,13 @@ def test_requeue_says_what_python_says(pgqueuer, python_pgq, queue_db):
     assert queue_db.job(held)["status"] == "queued"
 
 
+@pytest.mark.parametrize("policy", ["full", "terminal", "failures"])
+def test_requeue_logs_by_its_policy(pgqueuer, queue_db, policy):
+    held = add(queue_db, "failed")
+    assert pgqueuer("requeue", held, "--log-policy", policy, dsn=queue_db).returncode == DONE
+    assert queue_db.log_of(held) == (["queued"] if policy == "full" else [])
+
+
 def test_requeue_with_a_taken_dedupe_key_is_a_conflict(pgqueuer, queue_db):
     held = add(queue_db, "failed", dedupe_key="k")
     add(queue_db, "queued", dedupe_key="k")

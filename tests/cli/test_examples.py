@@ -86,3 +86,24 @@ def test_the_waiting_worker_has_more_jobs_under_way_than_threads(queue_db, pgque
             SELECT sum(CASE status WHEN 'picked' THEN 1 ELSE -1 END) OVER (ORDER BY created, id) AS under_way
             FROM pgqueuer_log WHERE status IN ('picked', 'successful')) AS steps""")
     assert most > 50, "jobs that wait occupy no thread"
+
+
+def test_the_service_enqueues_from_many_threads(queue_db, home, tmp_path):
+    service = build(EXAMPLES / "service.c", tmp_path / "service", "-pthread")
+    done = program.run([service, queue_db.dsn, "20"], program.clean_environment(home))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "320 jobs enqueued by 16 threads\n"
+    assert queue_db.job_count("entrypoint = 'mail'") == 320
+    commits = queue_db.value("SELECT count(DISTINCT xmin::text) FROM pgqueuer")
+    assert commits < 160, "calls that come at the same time share a commit"
+
+
+def test_the_loop_enqueues_every_line_and_tells_its_id(queue_db, home, tmp_path):
+    loop = build(EXAMPLES / "poll_loop.c", tmp_path / "poll_loop")
+    lines = "".join(f"{i} {'x' * 60}\n" for i in range(3000))  # more than its buffer and its queue hold
+    done = program.run([loop, queue_db.dsn], program.clean_environment(home), stdin=lines)
+    assert done.returncode == 0, done.stderr
+    told = [int(line.removeprefix("job ")) for line in done.stdout.splitlines()]
+    there = queue_db.rows("SELECT id, convert_from(payload, 'utf8') || E'\\n' FROM pgqueuer ORDER BY id")
+    assert told == [job_id for job_id, _ in there]
+    assert "".join(text for _, text in there) == lines

@@ -45,6 +45,17 @@ def test_a_job_with_everything(queue, queue_db):
     assert queue_db.log_of(job_id) == ["queued"]
 
 
+@pytest.mark.parametrize("policy", ["full", "terminal", "failures"])
+def test_the_log_policy_is_an_option_or_a_variable(queue, queue_db, policy):
+    rows = ["queued"] if policy == "full" else []
+    assert queue_db.log_of(*queue("e", "--log-policy", policy)) == rows
+    assert queue_db.log_of(*queue("e", env={"PGQUEUER_LOG_POLICY": policy})) == rows
+
+
+def test_another_log_policy_is_a_usage_error(refused):
+    refused(USAGE, "e", "--log-policy", "none", words=["full, terminal, failures"])
+
+
 def test_it_says_what_python_says(pgqueuer, queue_db):
     done = pgqueuer("queue", "e", dsn=queue_db)
     assert done.stdout == "Enqueued job 1.\n"

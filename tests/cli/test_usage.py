@@ -11,7 +11,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 COMMANDS = [
     "install", "uninstall", "verify", "sql install", "sql uninstall", "sql durability",
     "sql autovac", "durability", "autovac", "queue", "run", "dev start", "dev stop", "dev status",
-    "dev psql", "dev reset", "demo", "help", "version", "config show", "completion",
+    "dev psql", "dev reset", "demo", "bench drain", "bench latency", "bench horizon", "bench backlog",
+    "help", "version", "config show", "completion",
 ]
 
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -321,12 +322,27 @@ static const behaviour behaviours[] = {
 };
 static const size_t behaviour_count = sizeof behaviours / sizeof behaviours[0];
 
+/* $JOURNAL_UNSTEADY, SLOW:OF:MS: of so many runs so many in a row take so many ms longer. */
+static void be_unsteady(void)
+{
+    static atomic_uint runs;
+    const char *text = getenv("JOURNAL_UNSTEADY");
+    unsigned slow, of, ms;
+
+    if (text != NULL && sscanf(text, "%u:%u:%u", &slow, &of, &ms) == 3 && of > 0 &&
+        atomic_fetch_add(&runs, 1) % of + slow >= of)
+        sleep_ms(ms);
+}
+
 static pgq_outcome handle(pgq_job *job, void *user)
 {
     const behaviour *chosen = user;
     int64_t start = journal_start(job);
     pgq_outcome outcome;
-    const char *name = chosen->run(job, &outcome);
+    const char *name;
+
+    be_unsteady();
+    name = chosen->run(job, &outcome);
 
     journal_end(job, start, name);
     return outcome;
@@ -387,6 +403,16 @@ static void set_hold(settings *s, const char *value)
     s->options.on_failure = PGQ_ON_FAILURE_HOLD;
 }
 
+static void set_log(settings *s, const char *value)
+{
+    static const char *const names[] = {"default", "full", "terminal", "failures"};
+
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(names[i], value) == 0)
+            s->options.log_policy = (pgq_log_policy)i;
+    }
+}
+
 /* MAX_RETRIES:INITIAL_MS[:MAX_MS] */
 static void set_retry_executor(settings *s, const char *value)
 {
@@ -413,7 +439,7 @@ static const struct option_row {
     {"rate", set_rate},       {"retry_timer", set_retry_timer},
     {"timeout", set_timeout}, {"grace", set_grace},
     {"hold", set_hold},       {"retry_executor", set_retry_executor},
-    {"backoff", set_backoff},
+    {"backoff", set_backoff}, {"log", set_log},
 };
 
 static bool set_option(settings *s, char *text)

@@ -3,8 +3,9 @@
  *
  *   prog_produce DSN raise|skip|update_priority BATCH none|commit|rollback
  *
- * With commit or rollback the jobs go through a connection of its own in one transaction, which
- * then ends so. A failure prints the code's name and the error, and exits with the code's status.
+ * $LOG_POLICY is the client's log policy, or the jobs' own in a transaction. With commit or
+ * rollback the jobs go through a connection of its own in one transaction, which then ends so. A
+ * failure prints the code's name and the error, and exits with the code's status.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -99,6 +100,18 @@ static pgq_on_conflict parse_on_conflict(const char *text)
     return strcmp(text, "raise") == 0 ? PGQ_ON_CONFLICT_RAISE : PGQ_ON_CONFLICT_UPDATE_PRIORITY;
 }
 
+static pgq_log_policy log_policy(void)
+{
+    static const char *const names[] = {"", "full", "terminal", "failures"};
+    const char *given = getenv("LOG_POLICY");
+
+    for (int i = 0; given != NULL && i < 4; i++) {
+        if (strcmp(names[i], given) == 0)
+            return (pgq_log_policy)i;
+    }
+    return PGQ_LOG_POLICY_DEFAULT;
+}
+
 static void execute(PGconn *conn, const char *sql)
 {
     PGresult *result = PQexec(conn, sql);
@@ -137,10 +150,13 @@ int main(int argc, char **argv)
     } else {
         pgq_connect_options options = PGQ_CONNECT_OPTIONS_INIT;
         options.dsn = argv[1];
+        options.log_policy = log_policy();
         code = pgq_client_open(&options, &client, &err);
     }
     while (code == PGQ_OK && batch_read(&b)) {
         pgq_on_conflict on_conflict = parse_on_conflict(argv[2]);
+        for (size_t i = 0; own_transaction && i < b.count; i++)
+            b.jobs[i].log_policy = log_policy();
         if (own_transaction)
             code = pgq_enqueue_on(conn, NULL, b.jobs, b.count, on_conflict, ids, &err);
         else

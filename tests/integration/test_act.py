@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from lib import program
+from lib import lanes, program
 from lib.jobs import NewJob
 from lib.refusal import CONFLICT, DONE
 from lib.waiting import wait_until
@@ -275,7 +275,8 @@ def test_a_cancelled_job_ends_as_canceled_whatever_its_handler_says(
 def test_a_job_that_waits_behind_a_busy_thread_never_starts(
     queue_db, produce, spawn_worker, cancel, journal
 ):
-    worker = spawn_worker(queue_db, "--threads", "1", "--lanes", "1", args=["gate", "ok"])
+    worker = spawn_worker(queue_db, "--threads", "1", "--lanes", "1", "--lane", "row",
+                          args=["gate", "ok"])
     # A worker takes jobs ahead once it has seen that they are short.
     produce(queue_db, [NewJob("ok", b"")] * 20)
     wait_until(lambda: queue_db.job_count() == 0, 10, "the short jobs")
@@ -284,6 +285,30 @@ def test_a_job_that_waits_behind_a_busy_thread_never_starts(
     cancel(waiting, says="Cancelled 0 job(s), told the worker of 1.\n")
     ended(queue_db, waiting, "canceled")
     assert queue_db.log_of(busy) == ["queued", "picked"], "the thread is still busy"
+    open_gate(journal)
+    ended(queue_db, busy, "successful")
+    worker.stop_cleanly()
+    assert queue_db.log_of(waiting) == ["queued", "picked", "canceled"]
+    assert len(journal.runs_of(busy)) == 1 and journal.runs_of(waiting) == []
+
+
+def test_a_leased_job_that_waits_behind_a_busy_thread_never_starts_and_goes_with_the_lease(
+    queue_db, produce, spawn_worker, cancel, journal
+):
+    """The event takes it from the handlers at once; whoever cancels it waits for its row, and for no
+    longer than the lease lasts."""
+    worker = spawn_worker(queue_db, "--threads", "1", "--lanes", "1", "--lane", "lease", "--lease",
+                          "2", args=["gate", "ok"])
+    produce(queue_db, [NewJob("ok", b"")] * 20)
+    wait_until(lambda: queue_db.job_count() == 0, 10, "the short jobs")
+    busy, waiting = produce(queue_db, [NewJob("gate", b"", priority=1), NewJob("ok", b"")])
+    wait_until(lambda: lanes.leased(queue_db) >= {busy, waiting}, 10, "both jobs are leased")
+    begin = time.monotonic()
+    cancel(waiting, says="Cancelled 0 job(s), told the worker of 1.\n")
+    assert time.monotonic() - begin < 2 + TOLD_SECONDS
+    assert queue_db.job(waiting) is None and queue_db.log_of(waiting)[-1] == "canceled"
+    [run] = journal.runs_of(busy)
+    assert run.end_ns is None, "the thread is still busy"
     open_gate(journal)
     ended(queue_db, busy, "successful")
     worker.stop_cleanly()

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from lib import lanes
 from lib.jobs import NewJob
 from lib.journal import most_at_once
 from lib.waiting import wait_until
@@ -90,15 +91,19 @@ def test_a_job_with_a_long_retry_timer_is_not_taken_at_the_timer_of_another(
     successor.stop_cleanly()
 
 
-def test_a_worker_never_holds_more_than_max_concurrent_tasks(queue_db, produce, spawn_worker, journal):
-    worker = spawn_worker(queue_db, "--threads", "8", "--max-concurrent-tasks", "5", args=["gate", "ok"])
+def test_a_worker_never_holds_more_than_max_concurrent_tasks(
+    queue_db, produce, spawn_worker, journal
+):
+    worker = spawn_worker(queue_db, "--threads", "8", "--max-concurrent-tasks", "5",
+                          args=["gate", "ok"])
     produce(queue_db, [NewJob("ok", b"")] * 300)  # quick ones: the worker learns to claim ahead
     wait_until(lambda: queue_db.job_count() == 0, 20, "the quick jobs end")
     produce(queue_db, [NewJob("gate", b"")] * 20)
     journal.wait_runs(305)
+    wait_until(lambda: queue_db.job_count("status = 'picked'") == 5, 10, "they outlast a lease")
     begin = time.monotonic()
     while time.monotonic() - begin < 0.7:  # not a wait: it samples what is picked
-        assert queue_db.job_count("status = 'picked'") == 5
+        assert queue_db.job_count("status = 'picked'") == 5 and not lanes.leased(queue_db)
     assert len(journal.runs()) == 305
     open_gate(journal)
     drained(queue_db)
@@ -109,8 +114,8 @@ def test_a_worker_never_holds_more_than_max_concurrent_tasks(queue_db, produce, 
 
 
 def _most_held(database):
-    """From the log: a claim's time is that of its transaction, a settle's as well. At one time the
-    settle goes first, because it makes the room."""
+    """From the log: a claim's time is that of its transaction, on the lease lane the one in which it is
+    settled, later. At one time the settle goes first, because it makes the room."""
     steps = database.rows(
         "SELECT CASE WHEN status = 'picked' THEN 1 ELSE -1 END FROM pgqueuer_log"
         " WHERE status IN ('picked', 'successful') ORDER BY created, status = 'picked'")
@@ -193,6 +198,8 @@ def test_different_limits_in_a_fleet_are_reported(queue_db, produce, spawn_worke
     produce(queue_db, [NewJob(name, b"") for name in
                        ("higher", "higher", "higher", "unlimited", "limited", "same", "same", "free")])
     journal.wait_runs(8)
+    # What is leased shows nobody who limits it; what runs for longer is picked.
+    wait_until(lambda: queue_db.job_count("status = 'picked'") == 8, 10, "they outlast a lease")
     worker = spawn_worker(queue_db, args=["higher=ok,limit=2", "unlimited=ok,limit=2", "limited=ok",
                                           "same=ok,limit=2", "free=ok"])
     wait_until(lambda: len(worker.events("limits.differ")) >= 3, 15, "the differences are logged")

@@ -102,14 +102,15 @@ def test_a_job_whose_retries_are_used_up_is_held_if_the_entrypoint_holds(
 def test_the_backoff_executor_retries_in_the_process_and_keeps_the_job(
     queue_db, produce, spawn_worker, journal
 ):
-    """The rests are longer than the heartbeat timeout, and an idle worker waits for its chance."""
+    """The rests are longer than the heartbeat timeout, and than a lease, after which the job is a picked
+    one; and an idle worker waits for its chance."""
     options = ("--heartbeat-timeout", "1", "--dequeue-timeout", "0.2", "--threads", "1")
     owner = spawn_worker(queue_db, *options, args=["job=fail,backoff=3:1500", "ok"])
     [job_id] = produce(queue_db, [NewJob("job", b"")])
     journal.wait_runs(1, ended=True)
     rival = spawn_worker(queue_db, *options, args=["job=fail,backoff=3:1500"])
-    row = queue_db.job(job_id)
-    assert row["status"] == "picked" and row["attempts"] == 0
+    wait_until(lambda: queue_db.job(job_id)["status"] == "picked", 5, "the job is kept")
+    assert queue_db.job(job_id)["attempts"] == 0
     [other] = produce(queue_db, [NewJob("ok", b"")])
     ended(queue_db, other, "successful")
     assert len(journal.runs_of(job_id)) < 3, "a resting job occupies no thread"

@@ -21,9 +21,12 @@ ALTER TABLE pgqueuer_statistics
 
 
 def mixed_jobs(count):
-    """Most of them take a while, so that folds happen in the middle of it."""
-    return [NewJob(name, b"5", priority=i % 3)
+    """Most of them take a while, so that folds happen in the middle of it; the last one is not due
+    in the first second, so that the books have more than one."""
+    jobs = [NewJob(name, b"5", priority=i % 3)
             for i in range(count) for name in ["sleep"] * 7 + NAMES[1:]]
+    jobs[-1].delay_ms = 1200
+    return jobs
 
 
 def counted(database):
@@ -151,6 +154,22 @@ def test_the_advisory_lock_is_that_of_python_also_in_a_schema(db, pgqueuer, spaw
         other.rollback()
     produce(db, [NewJob("ok", b"")])
     wait_until(lambda: unaggregated(db) == 0, 20, "the rows are folded later")
+    worker.stop_cleanly()
+
+
+def test_what_was_left_out_for_another_who_folded_is_folded_in_the_next_interval(
+    queue_db, produce, spawn_worker
+):
+    queue_db.execute(f"ALTER DATABASE {queue_db.name} SET log_statement = 'all'")
+    seen = len(queue_db.cluster.log())
+    with queue_db.connect(autocommit=False) as other:
+        other.execute("SELECT pg_advisory_xact_lock(hashtext('pgqueuer_statistics'))")
+        worker = spawn_worker(queue_db, "--log-aggregation-interval", "2", args=["ok"])
+        produce(queue_db, [NewJob("ok", b"")])
+        wait_until(lambda: "DO $aggregate$" in queue_db.cluster.log()[seen:], 15, "it tries to fold")
+        other.rollback()
+    assert unaggregated(queue_db) == 3
+    wait_until(lambda: unaggregated(queue_db) == 0, 15, "the rows are folded without another job")
     worker.stop_cleanly()
 
 

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from lib import invariants, program
 from lib.jobs import NewJob
 from lib.waiting import wait_until
@@ -37,10 +39,12 @@ def test_a_mixed_fleet_runs_each_job_once(queue_db, produce, python_enqueue, spa
     assert len({run.pid for run in journal.runs()}) == 4, "a worker of the fleet had nothing to do"
 
 
-def test_priority_goes_before_age_across_entrypoints(queue_db, produce, drain, journal):
+@pytest.mark.parametrize("lane", ["row", "lease", "auto"])
+def test_priority_goes_before_age_across_entrypoints(queue_db, produce, drain, journal, lane):
     jobs = [NewJob(name, b"", priority=p) for p in (0, 5, -5, 5, 0) for name in ("b", "a", "c")]
     ids = produce(queue_db, jobs)
-    drain(queue_db, "--threads", "1", "--lanes", "1", args=["a=ok", "b=ok", "c=ok"])
+    drain(queue_db, "--lane", lane, "--threads", "1", "--lanes", "1",
+          args=["a=ok", "b=ok", "c=ok"])
     wanted = [i for _, i in sorted((-job.priority, i) for job, i in zip(jobs, ids))]
     assert [run.job_id for run in journal.runs()] == wanted
 
@@ -68,6 +72,8 @@ def test_a_job_that_is_due_exactly_now_is_claimed(queue_db):
     """The worker's own statement, since no clock can be made to stand still outside of one
     transaction."""
     text = (program.REPOSITORY / "sql" / "claim_row.sql").read_text()
+    # the form that does not count: see CONTRIBUTING.md
+    text = "\n".join(line for line in text.splitlines() if not line.endswith("-- counted"))
     text = text.replace(":queue", "pgqueuer").replace(":log", "pgqueuer_log")
     with queue_db.connect(autocommit=False) as connection:
         connection.execute(
@@ -75,10 +81,10 @@ def test_a_job_that_is_due_exactly_now_is_claimed(queue_db):
             " VALUES (0, 'queued', 'e', now()), (0, 'queued', 'e', now() + interval '1 us')"
         )
         connection.execute(
-            f"PREPARE claim (int4, text[], uuid, int8, int8[], bool) AS {text}"
+            f"PREPARE claim (int4, text[], uuid, int8, int8[], text[]) AS {text}"
         )
         claimed = connection.execute(
-            "EXECUTE claim (10, '{e}', '00000000-0000-0000-0000-000000000001', 30000, NULL, false)"
+            "EXECUTE claim (10, '{e}', '00000000-0000-0000-0000-000000000001', 30000, NULL, '{}')"
         ).fetchall()
         assert [row[0] for row in claimed] == [1]
         connection.rollback()

@@ -25,8 +25,8 @@ class Fleet:
     """Five C and three Python workers; whoever is killed comes back as the same kind."""
 
     ENTRYPOINTS = {
-        "c": [f"limited=sleep,limit={LIMIT}", "serialized=sleep,serialized"],
-        "python": [f"limited=sleep,limit={LIMIT}", "serialized=sleep,limit=1"],
+        "c": [f"limited=sleep,limit={LIMIT}", "serialized=sleep,serialized", "free=sleep"],
+        "python": [f"limited=sleep,limit={LIMIT}", "serialized=sleep,limit=1", "free=sleep"],
     }
 
     def __init__(self, database, spawn_worker, python_worker):
@@ -65,8 +65,8 @@ class Fleet:
 def random_jobs(draw):
     """Most are short; a few are so long that a kill meets them."""
     lengths = [0, 0, 1, 2, 5, 10] * 10 + [200]
-    jobs = [NewJob("limited", str(draw.choice(lengths)).encode(), priority=draw.choice([0, 0, 1, 5]))
-            for _ in range(JOBS - SERIALIZED)]
+    jobs = [NewJob(draw.choice(["limited", "free"]), str(draw.choice(lengths)).encode(),
+                   priority=draw.choice([0, 0, 1, 5])) for _ in range(JOBS - SERIALIZED)]
     jobs += [NewJob("serialized", str(draw.choice(lengths)).encode(),
                     priority=draw.choice([-3, 0, 0, 7])) for _ in range(SERIALIZED)]
     draw.shuffle(jobs)

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from lib import lanes
 from lib.jobs import NewJob
 from lib.waiting import wait_until
 
@@ -168,50 +169,56 @@ def heir_worker(request, spawn_worker, python_worker):
     return lambda database, *options: python_worker(database, *options, entrypoints=["job=gate"])
 
 
-def frozen_claim(database, produce, spawn_worker, heir_worker, journal, behaviour):
-    """A C worker is stopped while it runs a job, until another worker runs it too. Returns the
-    stopped worker, the other one, and the job."""
-    zombie = spawn_worker(database, "--heartbeat-timeout", "1", args=[f"job={behaviour}"])
+both_lanes = pytest.mark.parametrize("lane", [lanes.ROW, lanes.LEASE], ids=lambda lane: lane.name)
+
+
+def frozen_claim(database, produce, spawn_worker, heir_worker, journal, behaviour, lane):
+    """A C worker is stopped while it runs a job, until another worker runs it too, as a picked one.
+    Returns the stopped worker, the other one, and the job."""
+    zombie = spawn_worker(database, *lane.options, args=[f"job={behaviour}"])
     [job_id] = produce(database, [NewJob("job", b"300")])
     journal.wait_runs(1)
     zombie.send(signal.SIGSTOP)
     heir = heir_worker(database, "--heartbeat-timeout", "1", "--dequeue-timeout", "0.2")
     journal.wait_runs(2, deadline=15)
-    assert database.job(job_id)["status"] == "picked"
+    wait_until(lambda: str(database.job(job_id)["queue_manager_id"]) not in ("None", zombie.worker_id),
+               10, lambda: f"the heir has it: {database.job(job_id)}")
     return zombie, heir, job_id
 
 
+@both_lanes
 @pytest.mark.parametrize("behaviour", ["sleep", "sleep_fail", "sleep_hold", "sleep_retry"])
 def test_a_zombie_changes_nothing_while_another_worker_runs_its_job(
-    queue_db, produce, spawn_worker, heir_worker, journal, behaviour
+    queue_db, produce, spawn_worker, heir_worker, journal, behaviour, lane
 ):
     zombie, heir, job_id = frozen_claim(queue_db, produce, spawn_worker, heir_worker, journal,
-                                        behaviour)
+                                        behaviour, lane)
     owner = queue_db.job(job_id)["queue_manager_id"]
     zombie.send(signal.SIGCONT)
     wait_until(lambda: any(run.end_ns for run in journal.runs_of(job_id)), 10, "the zombie's handler")
     zombie.wait_log(r"claim\.lost")
     job = queue_db.job(job_id)
     assert (job["status"], job["queue_manager_id"], job["attempts"]) == ("picked", owner, 0)
-    assert queue_db.log_of(job_id) == ["queued", "picked", "picked"]
+    assert queue_db.log_of(job_id) == ["queued", *lane.claim, "picked"]
     open_gate(journal)
     ended(queue_db, job_id, "successful")
     zombie.stop_cleanly()
     assert heir.stop() == 0
-    assert queue_db.log_of(job_id) == ["queued", "picked", "picked", "successful"]
+    assert queue_db.log_of(job_id) == ["queued", *lane.claim, "picked", "successful"]
     assert queue_db.job_count() == 0
 
 
+@both_lanes
 def test_a_zombie_changes_nothing_after_another_worker_has_ended_its_job(
-    queue_db, produce, spawn_worker, heir_worker, journal
+    queue_db, produce, spawn_worker, heir_worker, journal, lane
 ):
     zombie, heir, job_id = frozen_claim(queue_db, produce, spawn_worker, heir_worker, journal,
-                                        "sleep_retry")
+                                        "sleep_retry", lane)
     open_gate(journal)
     ended(queue_db, job_id, "successful")
     zombie.send(signal.SIGCONT)
     zombie.wait_log(r"claim\.lost")
     zombie.stop_cleanly()
     assert heir.stop() == 0
-    assert queue_db.log_of(job_id) == ["queued", "picked", "picked", "successful"]
+    assert queue_db.log_of(job_id) == ["queued", *lane.claim, "picked", "successful"]
     assert queue_db.job_count() == 0

@@ -18,6 +18,7 @@ pool_mode = {mode}
 default_pool_size = {pool_size}
 max_client_conn = 100
 server_round_robin = {round_robin}
+server_login_retry = 1
 """
 
 

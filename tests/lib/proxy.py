@@ -31,17 +31,28 @@ ANSWERS = {b"1": "Parse", b"2": "Bind", b"T": "Describe", b"n": "Describe", b"C"
 ASYNCHRONOUS = ("ParameterStatus", "NoticeResponse", "NotificationResponse")
 
 
+def _lines_of(lines, counted):
+    """The lines of one of the statements that a file may hold (see src/pg/statement.h)."""
+    mine, others = (" -- counted", " -- uncounted") if counted else (" -- uncounted", " -- counted")
+    return [line.removesuffix(mine) for line in lines if not line.endswith(others)]
+
+
+def _pattern_of(text):
+    # `::` is a cast; a placeholder may follow one
+    parts = re.split(r"(::)|:[a-z_]+", text.strip())
+    texts = [".+?" if part is None else re.escape(part) for part in parts]
+    return r"\s*" + "".join(texts) + r"\s*"
+
+
 def _statement_patterns():
-    """For every file of sql/, what its text looks like when its placeholders are filled in."""
+    """For every file of sql/, what its texts look like when their placeholders are filled in."""
     patterns = {}
     for path in (program.REPOSITORY / "sql").glob("*.sql"):
         lines = path.read_text().split("\n")
         while lines and lines[0].startswith("--"):
             lines.pop(0)
-        # `::` is a cast; a placeholder may follow one
-        parts = re.split(r"(::)|:[a-z_]+", "\n".join(lines).strip())
-        texts = [".+?" if part is None else re.escape(part) for part in parts]
-        patterns[path.stem] = re.compile(r"\s*" + "".join(texts) + r"\s*", re.DOTALL)
+        texts = {_pattern_of("\n".join(_lines_of(lines, counted))) for counted in (False, True)}
+        patterns[path.stem] = re.compile("|".join(sorted(texts)), re.DOTALL)
     return patterns
 
 
@@ -99,6 +110,7 @@ class Proxy:
         self._selector.register(self._rung, selectors.EVENT_READ, None)
         self._stopped = False
         self._reset_wanted = False
+        self._abandoned = []
         self._armed = collections.deque()
         self._armed_reset, self._armed_nth = True, 1
         self._silent = None
@@ -160,6 +172,15 @@ class Proxy:
             self._reset_wanted = lambda link: True
         self._ring()
 
+    def abandon(self, wanted):
+        """Resets the client's side of the connections for which wanted(link) holds. The server knows
+        nothing of it: what it was told it does, and its answers go nowhere. Returns how many."""
+        with self._lock:
+            links = [link for link in self.links if not link.half_closed and wanted(link)]
+            self._abandoned += links
+        self._ring()
+        return len(links)
+
     def _ring(self):
         self._bell.send(b"!")
 
@@ -187,6 +208,12 @@ class Proxy:
             for link in [link for link in self.links if self._reset_wanted(link)]:
                 self._drop(link, reset=True)
             self._reset_wanted = False
+        while self._abandoned:
+            link = self._abandoned.pop()
+            link.half_closed = True
+            self._close(link, "frontend", reset=True)
+            if not link.owed:
+                self._drop(link)
 
     def _accept(self):
         client, _ = self._listening.accept()

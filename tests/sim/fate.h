@@ -37,7 +37,18 @@
     X(CANCEL, 100, "row deleted, picked ones included, without an event")      \
     X(CANCEL_EVENT, 100, "jobs cancelled: event, then rows, then again")       \
     X(ENDLESS, 10, "handler that does not end")                                \
-    X(LATE_TICK, 500, "timer fired late")
+    X(LATE_TICK, 500, "timer fired late")                                      \
+    X(COMMIT_REFUSED, 50, "commit refused, the lease rolled back")             \
+    X(CUT_CONCLUDED, 5, "connection lost with the reply to a conclusion")      \
+    X(CUT_COMMITTED, 5, "connection lost with the reply to a lease's commit")  \
+    X(CUT_LEASED, 5, "connection lost with the reply to a lease")              \
+    X(COMMIT_LATE, 5, "lease committed after its connection was lost")         \
+    X(IDLE_ENDED, 5, "session ended for being idle in its lease")              \
+    X(SILENT, 10, "leased lane's packets dropped")                             \
+    X(FREEZE_LEASED, 8, "worker stopped that had jobs leased")                 \
+    X(STUCK, 1, "answer too large for the socket of a stopped worker")         \
+    X(COMMITS_LATE, 200, "job committed after later ones")                     \
+    X(FREEZE_FLYING, 10, "worker stopped while a lease was being ended")
 
 #define PATHS(X)                                                                \
     X(RUN, 20000, "run of a job")                                               \
@@ -97,7 +108,28 @@
     X(ENDED_HURRIED, 5, "worker ended with handlers running, being hurried")    \
     X(ENDED_DEAF, 10, "worker ended because its listener failed")               \
     X(ENDED_AWAY, 1, "worker ended because the database stayed away")           \
-    X(ENDED_REFUSED, 50, "worker ended because a statement was refused")
+    X(ENDED_REFUSED, 50, "worker ended because a statement was refused")        \
+    X(LEASED, 5000, "job leased")                                               \
+    X(LEASE_RUN, 2000, "run of a leased job")                                   \
+    X(LEASE_UNPROVEN, 1, "leased job not started, its lease being over")        \
+    X(CONCLUDED, 2000, "job written by a lease's conclusion")                   \
+    X(DEMOTED, 500, "job that outran its lease, picked from then on")           \
+    X(CONCLUDE_REFUSED, 50, "conclusion refused")                               \
+    X(ANNOUNCED, 50, "freed jobs announced")                                    \
+    X(ORPHAN_WRITTEN, 50, "outcome written after its lease was lost")           \
+    X(ORPHAN_KEPT, 20, "running job picked after its lease was lost")           \
+    X(ORPHAN_DEMOTED, 1, "orphan that its lost conclusion had demoted")         \
+    X(ORPHAN_DONE, 5, "orphan that its lost conclusion had written")            \
+    X(ORPHAN_LOST, 5, "orphan that others had taken")                           \
+    X(RESOLVE_WAITED, 5, "resolve that waited for a lock")                      \
+    X(RESOLVE_TIMEOUT, 1, "resolve that waited too long")                       \
+    X(LEASED_BESIDE, 1, "lease that brought a job whose record is an orphan")   \
+    X(ORPHAN_CLAIMED, 1, "orphan that a claim has picked")                      \
+    X(LOSS_PROVEN, 1, "lost lease found out by a claim that brought its job")   \
+    X(STUCK_ENDED, 1, "session of a stopped worker ended by another")           \
+    X(SWEPT_LATE, 5, "late job found in front of cursors")                      \
+    X(CURSORS, 500, "job leased behind cursors")                                \
+    X(LARGE, 50, "job leased without its payload")
 
 #define FAULT_ENUM(name, minimum, text) FAULT_##name,
 #define PATH_ENUM(name, minimum, text) PATH_##name,

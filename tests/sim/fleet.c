@@ -149,6 +149,12 @@ static void act(worker *who, const engine_action *action)
     case ACTION_START:
         hands_start(who, action);
         break;
+    case ACTION_KEEP:
+        hands_keep(who, action->body, action->lane);
+        break;
+    case ACTION_FENCE:
+        hands_fence(who);
+        break;
     case ACTION_REVOKE:
         hands_revoke(who, action->body);
         break;
@@ -195,6 +201,15 @@ static int32_t draw_limit(world *w)
     return chance(w, 4500) ? 0 : (int32_t)between(w, 1, 3);
 }
 
+static pgq_lane draw_lane(world *w)
+{
+    int64_t kind = between(w, 0, 99);
+
+    if (w->lease_us == 0)
+        return PGQ_LANE_ROW;
+    return kind < 50 ? PGQ_LANE_AUTO : kind < 88 ? PGQ_LANE_LEASE : PGQ_LANE_ROW;
+}
+
 static engine_entrypoint draw_entry(world *w, bool plain)
 {
     static const double rates[] = {0.8, 3, 12, 40, 200};
@@ -203,6 +218,7 @@ static engine_entrypoint draw_entry(world *w, bool plain)
         .rated = !plain && chance(w, 2000),
         .silence_us = w->heartbeat_us,
         .failure = chance(w, 5000) ? PGQ_STATUS_EXCEPTION : PGQ_STATUS_FAILED,
+        .lane = draw_lane(w),
     };
 
     if (entry.rated)
@@ -234,7 +250,8 @@ void fleet_draw_entries(world *w)
 
 model_caller fleet_caller(const worker *who)
 {
-    return (model_caller){who->serial, who->registered, who->world->entry_count};
+    return (model_caller){
+        .manager = who->serial, .entries = who->registered, .entry_count = who->world->entry_count};
 }
 
 static void learn_entries(worker *who)
@@ -262,6 +279,7 @@ static engine_config draw_config(world *w, bool may_drain, int64_t only_job)
         .only_job = only_job,
         .dequeue_timeout_us = w->dequeue_us,
         .heartbeat_timeout_us = w->heartbeat_us,
+        .lease_us = w->lease_us > 0 ? w->lease_us : 250 * 1000,
         .probe_interval_us = w->probe_interval_us,
         .probe_timeout_us = w->probe_timeout_us,
         .aggregate_interval_us = w->aggregate_us,
@@ -301,6 +319,8 @@ void fleet_begin(world *w, bool may_drain, int64_t only_job)
         .control_lost_us = CLOCK_NEVER,
         .deaf_noted_us = CLOCK_NEVER,
         .settled_us = CLOCK_NEVER,
+        .announce_us = CLOCK_NEVER,
+        .announced_us = -1,
         .hurried_us = CLOCK_NEVER,
         .missed_us = -1,
         .exhausted_us = -1,
@@ -361,6 +381,14 @@ size_t fleet_alive(const world *w)
     return count;
 }
 
+static void on_fence(worker *who)
+{
+    trace_add(who->world, "fenced", who, -1, 0, 0);
+    who->undecided--;
+    engine_fenced(who->engine, who->world->now_us);
+    fleet_carry_out(who);
+}
+
 void fleet_event(world *w, const event *e)
 {
     (void)w;
@@ -368,6 +396,10 @@ void fleet_event(world *w, const event *e)
         on_tick(e->worker, e);
     else if (e->kind == EVENT_PICK)
         hands_pick(e->worker);
+    else if (e->kind == EVENT_REVOKE)
+        hands_come_to(e->worker, e->what);
+    else if (e->kind == EVENT_FENCE)
+        on_fence(e->worker);
     else
         hands_run_end(e->worker, e->what, e->tale);
 }

@@ -48,6 +48,7 @@ void hands_start(worker *who, const engine_action *action)
     if (b->state == BODY_RESTING && w->now_us < b->rests_until_us)
         violated(w, "I4: job %lld is started again before its rest is over",
                  (long long)b->token.id);
+    oracle_lease_handed(b);
     if (b->state == BODY_RESTING) {
         who->resting--;
         count_path(w, PATH_RESTED);
@@ -93,8 +94,10 @@ static body *take_waiting(worker *who)
 static bool proven(const body *b)
 {
     const worker *who = b->worker;
-    int64_t since_us = b->claim->sent_us;
+    int64_t since_us = b->kept ? b->kept_us : b->claim->sent_us;
 
+    if (b->claim->lease != NULL && !b->kept)
+        return who->world->now_us < b->claim->lease->deadline_us;
     if (who->beaten_us > b->heard_us)
         since_us = who->beaten_us;
     return who->world->now_us < since_us + who->entries[b->entrypoint].silence_us;
@@ -152,7 +155,7 @@ static void begin_runs(worker *who)
             begin_run(b);
             continue;
         }
-        count_path(w, PATH_UNPROVEN);
+        count_path(w, b->claim->lease != NULL && !b->kept ? PATH_LEASE_UNPROVEN : PATH_UNPROVEN);
         b->state = BODY_REVOKED;
         who->in_pool--;
         trace_add(w, "not started", who, -1, b->token.id, b->token.updated);
@@ -263,6 +266,33 @@ void hands_run_end(worker *who, body *b, int run)
 
 /* ---- actions ---- */
 
+static void leave_ring(worker *who, const body *b)
+{
+    size_t kept = 0, count = who->waiting_count;
+
+    for (size_t i = 0; i < count; i++) {
+        body *at = who->waiting[(who->waiting_first + i) % who->waiting_capacity];
+
+        if (at == b)
+            who->waiting_count--;
+        else
+            who->waiting[(who->waiting_first + kept++) % who->waiting_capacity] = at;
+    }
+}
+
+static void take_back(worker *who, body *b)
+{
+    world *w = who->world;
+
+    count_path(w, b->cancelled_us != CLOCK_NEVER ? PATH_CANCEL_UNSTARTED : PATH_REVOKED);
+    b->state = BODY_REVOKED;
+    leave_ring(who, b);
+    who->in_pool--;
+    who->waiting_live--;
+    trace_add(w, "revoked", who, -1, b->token.id, b->token.updated);
+    engine_revoked(who->engine, w->now_us, b->job);
+}
+
 void hands_revoke(worker *who, body *b)
 {
     world *w = who->world;
@@ -273,12 +303,50 @@ void hands_revoke(worker *who, body *b)
     }
     if (b->state != BODY_WAITING)
         return;
-    count_path(w, b->cancelled_us != CLOCK_NEVER ? PATH_CANCEL_UNSTARTED : PATH_REVOKED);
-    b->state = BODY_REVOKED;
-    who->in_pool--;
-    who->waiting_live--;
-    trace_add(w, "revoked", who, -1, b->token.id, b->token.updated);
-    engine_revoked(who->engine, w->now_us, b->job);
+    if (b->claim->lease != NULL && b->cancelled_us == CLOCK_NEVER && !b->told_lost &&
+        chance(w, 5000)) {
+        b->revoking = true;
+        who->undecided++;
+        event_add(w, (event){.at_us = w->now_us + between(w, 0, 150),
+                             .kind = EVENT_REVOKE,
+                             .worker = who,
+                             .what = b});
+        who->fence_us = base_max_i64(who->fence_us, w->now_us + 150);
+        return;
+    }
+    take_back(who, b);
+}
+
+void hands_come_to(worker *who, body *b)
+{
+    b->revoking = false;
+    who->undecided--;
+    if (b->state == BODY_WAITING && !b->forgotten)
+        take_back(who, b);
+    fleet_carry_out(who);
+}
+
+void hands_fence(worker *who)
+{
+    world *w = who->world;
+
+    if (who->undecided == 0 && chance(w, 5000)) {
+        engine_fenced(who->engine, w->now_us);
+        return;
+    }
+    who->fence_us = base_max_i64(who->fence_us, w->now_us) + between(w, 0, 50);
+    if (who->undecided++ > 0) /* not before what a freeze has put off */
+        who->fence_us = base_max_i64(who->fence_us, who->frozen_until_us + 101);
+    event_add(w, (event){.at_us = who->fence_us, .kind = EVENT_FENCE, .worker = who});
+}
+
+void hands_keep(worker *who, body *b, int lane)
+{
+    oracle_kept(b);
+    b->kept = true;
+    b->token = b->claim->token;
+    b->heard_us = who->world->now_us;
+    b->kept_us = who->lanes[lane]->sent_us;
 }
 
 void hands_tell(worker *who, body *b, job_why why)

@@ -73,6 +73,11 @@ static const struct {
     [FAULT_TRANSIENT] = {20, 400, false},
     [FAULT_PERMISSION] = {1, 1, false},
     [FAULT_SESSION] = {10, 200, false},
+    [FAULT_COMMIT_REFUSED] = {100, 1500, false},
+    [FAULT_FREEZE_FLYING] = {50, 500, false},
+    [FAULT_SILENT] = {1, 1, false},
+    [FAULT_STUCK] = {3000, 9000, false},
+    [FAULT_COMMITS_LATE] = {500, 3000, true},
     [FAULT_CONTENDED] = {2000, 8000, true},
     [FAULT_POISON_TEXT] = {200, 1500, true},
     [FAULT_POISON_ROW] = {50, 300, false},
@@ -117,6 +122,8 @@ static void draw_faults(world *w)
             plan(w, between(w, 0, w->faults_end_us), TALE_FAULT + f);
     }
     w->locks = w->fault_rates[FAULT_LOCK] > 0;
+    if (w->lease_us > 0 && kind > 0 && chance(w, 1500))
+        w->walk_us = between(w, MS, 60 * MS);
 }
 
 static void draw_probes(world *w)
@@ -128,6 +135,16 @@ static void draw_probes(world *w)
     w->probe_interval_us = (int64_t)MS * intervals_ms[between(w, 0, 3)];
     w->probe_timeout_us = (int64_t)MS * timeouts_ms[between(w, 0, 2)];
     w->aggregate_us = (int64_t)MS * folds_ms[between(w, 0, 3)];
+}
+
+/* Between 20 ms and 5 s, and a quarter of the heartbeat timeout at most. */
+static int64_t draw_lease(world *w)
+{
+    int64_t most_us = base_min_i64(5 * SECOND, w->heartbeat_us / 4);
+
+    if (chance(w, 5000))
+        most_us = base_min_i64(most_us, 100 * MS);
+    return between(w, 20 * MS, most_us);
 }
 
 static void draw_times(world *w)
@@ -143,6 +160,8 @@ static void draw_times(world *w)
         w->heartbeat_us = 15 * SECOND;
         w->faults_end_us = 80 * (int64_t)SECOND;
     }
+    if (!chance(w, 2500)) /* else every entrypoint is on the row lane */
+        w->lease_us = draw_lease(w);
     w->enqueue_end_us = w->faults_end_us + 2 * SECOND;
     w->long_handlers = chance(w, 5000);
     w->longest_handler_us = w->long_handlers ? 3 * w->heartbeat_us : 50 * MS;
@@ -273,7 +292,8 @@ static void on_check(world *w)
 
 static void play(world *w, const event *e)
 {
-    bool of_server = e->kind == EVENT_EXECUTE || e->kind == EVENT_LATE;
+    bool of_server = e->kind == EVENT_EXECUTE || e->kind == EVENT_LATE || e->kind == EVENT_IDLE ||
+                     e->kind == EVENT_GONE;
 
     if (e->worker != NULL && !of_server) {
         if (!e->worker->alive)
@@ -300,6 +320,8 @@ static void play(world *w, const event *e)
     case EVENT_TICK:
     case EVENT_PICK:
     case EVENT_RUN_END:
+    case EVENT_REVOKE:
+    case EVENT_FENCE:
         fleet_event(w, e);
         break;
     default:

@@ -29,7 +29,7 @@ void model_log(model *m, pgq_status status)
 
 bool model_locked(const model_row *row, int64_t now_us)
 {
-    return row->locked_until_us > now_us;
+    return row->locked_until_us > now_us || row->leased_by != 0;
 }
 
 model_row *model_enqueue(model *m, int64_t now_us, int64_t delay_us, int32_t priority,
@@ -79,6 +79,7 @@ static void queue_row(model *m, model_row *row, int64_t now_us)
     row->seat = MODEL_NO_SEAT;
     row->updated = model_stamp(m, now_us);
     row->queued_us = now_us;
+    row->freed_us = 0;
     model_log(m, PGQ_STATUS_QUEUED);
 }
 
@@ -98,7 +99,7 @@ void model_hand_over(model *m, model_row *row, int64_t now_us, int64_t manager)
     row->how = HOW_HANDED;
 }
 
-static bool held_by(const model_row *row, int64_t manager, const claim_token *token)
+bool model_held_by(const model_row *row, int64_t manager, const claim_token *token)
 {
     return row != NULL && row->present && row->status == PGQ_STATUS_PICKED &&
            row->manager == manager && (token == NULL || row->updated == token->updated);
@@ -106,14 +107,21 @@ static bool held_by(const model_row *row, int64_t manager, const claim_token *to
 
 model_poison model_poisoned(model *m, int64_t now_us, int64_t manager, const sentence *s)
 {
-    for (size_t i = 0; s->kind == SENTENCE_SETTLE && i < s->of.settle.count; i++) {
+    bool settles =
+        s->kind == SENTENCE_SETTLE || s->kind == SENTENCE_CONCLUDE || s->kind == SENTENCE_RESOLVE;
+
+    for (size_t i = 0; settles && i < s->of.settle.count; i++) {
         const settle_item *item = &s->of.settle.items[i];
         const model_row *row = model_row_of(m, item->token.id);
 
+        if (item->status == PGQ_STATUS_PICKED)
+            continue;
         if (row->poison == POISON_TEXT && item->own_type == NULL)
             return POISON_TEXT;
         if (row->poison == POISON_ROW && now_us < row->poisoned_until_us &&
-            held_by(row, manager, &item->token))
+            (s->kind == SENTENCE_CONCLUDE ||
+             (s->kind == SENTENCE_SETTLE ? model_held_by(row, manager, &item->token)
+                                         : model_resolves(m, manager, item))))
             return POISON_ROW;
     }
     return POISON_NONE;
@@ -132,13 +140,13 @@ int64_t model_blocked_until(model *m, int64_t now_us, int64_t manager, const sen
         int64_t id =
             s->kind == SENTENCE_SETTLE ? s->of.settle.items[i].token.id : s->of.tokens.tokens[i].id;
 
-        if (held_by(model_row_of(m, id), manager, NULL))
+        if (model_held_by(model_row_of(m, id), manager, NULL))
             until_us = base_max_i64(until_us, model_row_of(m, id)->locked_until_us);
     }
     return until_us > now_us ? until_us : 0;
 }
 
-static void settle_one(model *m, int64_t now_us, model_row *row, const settle_item *item)
+void model_settle_one(model *m, int64_t now_us, model_row *row, const settle_item *item)
 {
     switch (item->status) {
     case PGQ_STATUS_FAILED:
@@ -168,10 +176,10 @@ static void settle(model *m, int64_t now_us, int64_t manager, const sentence *s,
         const settle_item *item = &s->of.settle.items[i];
         model_row *row = model_row_of(m, item->token.id);
 
-        if (!held_by(row, manager, &item->token))
+        if (!model_held_by(row, manager, &item->token))
             continue;
         places[reply->place_count++] = (uint32_t)i;
-        settle_one(m, now_us, row, item);
+        model_settle_one(m, now_us, row, item);
     }
     reply->places = places;
     m->freed = true; /* the trigger is one of the statement's, whatever it deletes */
@@ -185,7 +193,7 @@ static void beat(model *m, int64_t now_us, int64_t manager, const sentence *s,
     for (size_t i = 0; i < s->of.tokens.count; i++) {
         model_row *row = model_row_of(m, s->of.tokens.tokens[i].id);
 
-        if (!held_by(row, manager, &s->of.tokens.tokens[i]))
+        if (!model_held_by(row, manager, &s->of.tokens.tokens[i]))
             places[reply->place_count++] = (uint32_t)i;
         else if (!model_locked(row, now_us))
             row->heartbeat = now_us;
@@ -200,7 +208,7 @@ static void release(model *m, int64_t now_us, int64_t manager, const sentence *s
     for (size_t i = 0; i < s->of.tokens.count; i++) {
         model_row *row = model_row_of(m, s->of.tokens.tokens[i].id);
 
-        if (held_by(row, manager, &s->of.tokens.tokens[i])) {
+        if (model_held_by(row, manager, &s->of.tokens.tokens[i])) {
             queue_row(m, row, now_us);
             m->told = true;
         }
@@ -299,9 +307,26 @@ void model_execute(model *m, int64_t now_us, const model_caller *caller, const s
     case SENTENCE_AGGREGATE:
         aggregate(m);
         break;
+    case SENTENCE_LEASE:
+        model_lease(m, now_us, caller, s, ret_reply);
+        break;
+    case SENTENCE_CONCLUDE:
+        model_conclude(m, now_us, caller, s, ret_reply);
+        break;
+    case SENTENCE_COMMIT:
+        model_commit(m, now_us, caller, ret_reply);
+        break;
+    case SENTENCE_RESOLVE:
+        model_resolve(m, now_us, caller, s, ret_reply);
+        break;
+    case SENTENCE_ANNOUNCE:
+        m->told = true;
+        break;
     case SENTENCE_CHECK:
     case SENTENCE_LISTEN:
     case SENTENCE_PING:
+    case SENTENCE_END_STUCK:
+    case SENTENCE_HORIZON:
         break;
     }
 }

@@ -35,7 +35,7 @@ size_t model_picked(const model *m, uint32_t entrypoint)
     return count;
 }
 
-static bool contains(const int64_t *ids, size_t count, int64_t id)
+bool model_contains(const int64_t *ids, size_t count, int64_t id)
 {
     for (size_t i = 0; i < count; i++) {
         if (ids[i] == id)
@@ -90,7 +90,7 @@ static bool stale(const gate *g, const model_row *row, const sentence *s, int64_
     /* `<> ALL (NULL)` is not true: without known ids there is no stale one */
     return row->status == PGQ_STATUS_PICKED && s->of.claim.known != NULL &&
            row->heartbeat < now_us - g->silence_us && !model_locked(row, now_us) &&
-           !contains(s->of.claim.known, s->of.claim.known_count, row->id);
+           !model_contains(s->of.claim.known, s->of.claim.known_count, row->id);
 }
 
 /* The lowest seat of the entrypoint that is free; MODEL_NO_SEAT: all are taken. */
@@ -127,7 +127,7 @@ static void take(model *m, int64_t now_us, int64_t manager, model_row *row, clai
     };
 }
 
-static size_t sort_rows(model *m)
+size_t model_sort(model *m)
 {
     size_t count = 0;
 
@@ -143,7 +143,7 @@ void model_claim(model *m, int64_t now_us, const model_caller *caller, const sen
                  sentence_reply *reply)
 {
     gate gates[MODEL_ENTRIES_MAX] = {{.wanted = false}};
-    size_t count = sort_rows(m), wanted = (size_t)s->of.claim.batch, chosen = 0, came = 0;
+    size_t count = model_sort(m), wanted = (size_t)s->of.claim.batch, chosen = 0, came = 0;
     claimed_row *rows = arena_array(m->memory, wanted + 1, sizeof(*rows));
     int32_t *seats = arena_array(m->memory, count + 1, sizeof(*seats));
 
@@ -154,6 +154,9 @@ void model_claim(model *m, int64_t now_us, const model_caller *caller, const sen
         gate *g = &gates[row->entrypoint];
         bool due = row->status == PGQ_STATUS_QUEUED && row->execute_after <= now_us;
 
+        if (s->of.claim.ids != NULL &&
+            !model_contains(s->of.claim.ids, s->of.claim.id_count, row->id))
+            continue;
         if (!g->wanted || !(due ? passes(m, g, row, now_us) : stale(g, row, s, now_us)) ||
             chosen == wanted)
             continue;
@@ -183,14 +186,14 @@ void model_claim(model *m, int64_t now_us, const model_caller *caller, const sen
 void model_adopt(model *m, int64_t now_us, const model_caller *caller, const sentence *s,
                  sentence_reply *reply)
 {
-    size_t count = sort_rows(m), wanted = (size_t)s->of.adopt.batch;
+    size_t count = model_sort(m), wanted = (size_t)s->of.adopt.batch;
     claimed_row *rows = arena_array(m->memory, wanted + 1, sizeof(*rows));
 
     for (size_t i = 0; i < count && reply->row_count < wanted; i++) {
         model_row *row = m->order[i];
 
         if (row->status != PGQ_STATUS_PICKED || row->manager != caller->manager ||
-            contains(s->of.adopt.known, s->of.adopt.known_count, row->id) ||
+            model_contains(s->of.adopt.known, s->of.adopt.known_count, row->id) ||
             (s->of.adopt.only != 0 && row->id != s->of.adopt.only) || model_locked(row, now_us))
             continue;
         row->how = HOW_ADOPTED;

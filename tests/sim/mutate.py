@@ -21,27 +21,25 @@ MUTANTS = {
         "    for (size_t i = 0; i < lane->job_count; i++)\n"
         "        engine_forget(e, lane->jobs[i]);\n    e->settle_not_before_us"),
     "settle_lost": (
-        "engine.c", "a settle whose connection was lost counts as done",
+        "engine_lane.c", "a settle whose connection was lost counts as done",
         "                engine_finish_again(e, job);\n            else",
         "                engine_forget(e, job);\n            else"),
     "adopt_never": (
-        "engine.c", "jobs of a claim whose reply was lost are left alone",
+        "engine_lane.c", "jobs of a claim whose reply was lost are left alone",
         "            e->adopt_wanted = true;\n            e->adopt_at_us = 0;\n            engine_add_ghost",
         "            e->adopt_wanted = false;\n            engine_add_ghost"),
     "adopt_beside": (
         "engine_claim.c", "adopting while another claim is under way",
-        "        outstanding(e) > 0 || anything_uncertain(e))",
+        "        engine_outstanding(e, true) > 0 || anything_uncertain(e))",
         "        anything_uncertain(e))"),
     "beat_finished_only": (
         "engine_plan.c", "no heartbeat for jobs that are with the pool",
-        "            if (job->lost)\n                continue;\n            lane->beat_tokens",
-        "            if (job->lost || job->state == JOB_HANDED)\n"
-        "                continue;\n            lane->beat_tokens"),
+        "            if (job->lost || job->lease != NULL || job->orphan)\n",
+        "            if (job->lost || job->lease != NULL || job->orphan || job->state == JOB_HANDED)\n"),
     "beat_handed_only": (
         "engine_plan.c", "no heartbeat for jobs that wait to be settled",
-        "            if (job->lost)\n                continue;\n            lane->beat_tokens",
-        "            if (job->lost || job->state != JOB_HANDED)\n"
-        "                continue;\n            lane->beat_tokens"),
+        "            if (job->lost || job->lease != NULL || job->orphan)\n",
+        "            if (job->lost || job->lease != NULL || job->orphan || job->state != JOB_HANDED)\n"),
     "beat_late": (
         "engine_plan.c", "heartbeats are as far apart as the heartbeat timeout",
         "e->beat_at_us = now_us + e->silence_us / 2;",
@@ -64,12 +62,12 @@ MUTANTS = {
         "            known[count++]"),
     "retry_unexpected": (
         "engine_reply.c", "nothing wakes the worker for its own retry",
-        "                expect_retry(e, now_us, lane->jobs[place]);",
-        "                (void)expect_retry;"),
+        "        expect_retry(e, now_us, job);",
+        "        (void)expect_retry;"),
     "wake_overlooked": (
         "engine_reply.c", "a notification during a claim is taken for one before it",
-        "    e->hungry = e->wakes != lane->wakes_seen;",
-        "    e->hungry = false;"),
+        "    engine_side_ate(e, &e->rows, lane->wakes_seen);",
+        "    engine_side_ate(e, &e->rows, e->wakes);"),
     "poll_put_off": (
         "engine_reply.c", "a probe puts off the wake-up for a retry",
         "    e->poll_at_us = base_min_i64(e->poll_at_us, now_us + base_max_i64(wait_us, 1000));",
@@ -80,8 +78,8 @@ MUTANTS = {
         "    return wait_us;"),
     "stale_overlooked": (
         "engine_claim.c", "jobs of silent workers are not taken over",
-        "    bool look_for_stale = now_us >= e->stale_look_at_us;",
-        "    bool look_for_stale = false;"),
+        "    bool stale = now_us >= e->stale_look_at_us, fresh",
+        "    bool stale = false, fresh"),
     "release_forgotten": (
         "engine_plan.c", "jobs that were revoked at a stop are not given back",
         "    else if (e->jobs[JOB_GIVEN].count > 0)\n        add_release(e, lane);",
@@ -93,7 +91,7 @@ MUTANTS = {
         "        e->adopt_wanted = false, plan_end(e, now_us);\n"),
     "uncertain_ignored": (
         "engine_reply.c", "a settle that found nothing is sent again for ever",
-        "            settled_nothing(e, lane->jobs[place]);\n        }\n    }",
+        "            engine_settled_nothing(e, lane->jobs[place]);\n        }\n    }",
         "            engine_move(e, lane->jobs[place], JOB_FINISHED);\n        }\n    }"),
     "bisect_never": (
         "engine_reply.c", "one bad row blocks its batch",
@@ -115,14 +113,10 @@ MUTANTS = {
         "engine_reply.c", "a drain believes an old probe",
         "    e->queue_empty = current && !reply->queued;",
         "    e->queue_empty |= current && !reply->queued;"),
-    "drain_before_retry": (
-        "engine_reply.c", "a drain believes a probe that a retry of its own overtook",
-        "!e->hungry && e->requeues == e->probe_requeues;",
-        "!e->hungry;"),
     "drain_early": (
         "engine_plan.c", "a drain ends although a job is deferred",
-        "    return !e->hungry && (e->queue_empty ||",
-        "    return !e->hungry && (true ||"),
+        "    return !engine_hungry(e) && (e->queue_empty ||",
+        "    return !engine_hungry(e) && (true ||"),
     "drain_now_early": (
         "engine_plan.c", "a drain of what is due ends although something is",
         "(e->config.drain_now && !e->queue_due)",
@@ -134,7 +128,7 @@ MUTANTS = {
     "only_hungry": (
         "engine_plan.c", "a worker for one job waits until the queue is empty",
         "        return true; /* whatever else there may be to do */",
-        "        return !e->hungry;"),
+        "        return !engine_hungry(e);"),
     "bad_row_in_front": (
         "engine_reply.c", "a row that is always refused goes before all others",
         "    if (!again) {\n        bad_row(",
@@ -148,7 +142,7 @@ MUTANTS = {
         "        wait_us = base_min_i64(wait_us, e->look_again_us);",
         "        wait_us = 0;"),
     "away_never": (
-        "engine.c", "a stopping worker waits for a lost database for ever",
+        "engine_lane.c", "a stopping worker waits for a lost database for ever",
         "        e->away_deadline_us = now_us + AWAY_US;",
         "        e->away_deadline_us = CLOCK_NEVER;"),
     "adopt_refused_for_ever": (
@@ -233,8 +227,8 @@ MUTANTS = {
         "        tell(e, job, WHY_CANCELLED);\n"),
     "cancelled_released": (
         "engine_job.c", "a cancelled job that was revoked goes back to the queue",
-        "    else if (job->cancelled)\n        finish_cancelled(e, now_us, job);\n    else\n",
-        "    else\n"),
+        "    else if (job->cancelled)\n        finish_cancelled(e, now_us, job);\n    else if (job->lease",
+        "    else if (job->lease"),
     "cancelled_outcome_kept": (
         "engine_job.c", "a job that was cancelled while it ran ends as its handler says",
         "    } else if (job->cancelled) {\n        finish_cancelled",
@@ -282,8 +276,8 @@ MUTANTS = {
         "    (void)revoke_waiting;\n"),
     "exhausted_drains": (
         "engine_claim.c", "a drain without a thread does not end with the queue",
-        "    if (room == 0 && threads(e) == 0)\n        look_only(e);\n",
-        ""),
+        "    if (room == 0 && engine_free_threads(e) == 0) {",
+        "    if (false) {"),
     "rest_never_over": (
         "engine_job.c", "a resting job is never started again",
         "    job->alarm_us = now_us + delay_us;",
@@ -294,9 +288,9 @@ MUTANTS = {
         ""),
     "rest_outlives_cancel": (
         "engine_job.c", "a resting job that is cancelled is started again",
-        "        if (job->place == PLACE_RESTING) {\n            engine_give_back(e, now_us, job);\n"
-        "            break;\n",
-        "        if (job->place == PLACE_RESTING) {\n            break;\n"),
+        "        if (job->place == PLACE_RESTING || job->dropped) {\n"
+        "            engine_give_back(e, now_us, job);\n            break;\n",
+        "        if (job->place == PLACE_RESTING || job->dropped) {\n            break;\n"),
     "parked_busy": (
         "engine_claim.c", "a parked job counts against the threads",
         "    size_t busy = e->jobs[JOB_HANDED].count - e->away, have",
@@ -331,15 +325,192 @@ MUTANTS = {
         "engine_listen.c", "a deaf listener does not end the run that is to end so",
         "    if (e->config.end_when_deaf && !e->config.drain)\n        engine_fail(e, now_us, error);\n",
         ""),
+    # leases
+    "commit_refused_ignored": (
+        "engine_lease.c", "what a lease wrote counts although its COMMIT was refused",
+        "    if (reply->refused || lane->lease.failed) {",
+        "    if (lane->lease.failed) {"),
+    "conclude_unfenced": (
+        "engine_lease.c", "a lease is concluded before its revocations are decided",
+        "    (void)engine_act(e, ACTION_FENCE);\n    return false;",
+        "    (void)engine_act(e, ACTION_FENCE);\n    return true;"),
+    "conclude_unrevoked": (
+        "engine_lease.c", "jobs that have not started are not revoked when their lease ends",
+        "            engine_revoke(e, job);\n    }\n    lease->fence",
+        "            (void)engine_revoke;\n    }\n    lease->fence"),
+    "lease_overrun": (
+        "engine_lease.c", "a lease is not ended at its deadline",
+        "        return base_min_i64(lane->lease.until_us, lane->lease.stirred_us + CROWDED_US);\n"
+        "    return lane->lease.until_us;",
+        "        return base_min_i64(lane->lease.until_us, lane->lease.stirred_us + CROWDED_US);\n"
+        "    return lane->lease.until_us + 1000000;"),
+    "lease_held_short": (
+        "engine_lease.c", "the server ends a session sooner than its lease",
+        "    int64_t least_us = base_max_i64(HOLD_LEASES * e->config.lease_us, HOLD_MIN_US);",
+        "    int64_t least_us = e->config.lease_us;"),
+    "outcome_out_of_lease": (
+        "engine_lease.c", "a lease ends without its outcomes when nothing of it runs",
+        "    if (lease->jobs.count > 0 && !lease->failed)",
+        "    if (lease->handed > 0 && !lease->failed)"),
+    "running_out_of_lease": (
+        "engine_lease.c", "a lease ends and leaves out what still runs",
+        "        lane->lease_items[lane->lease_count] = engine_item_of(job, ends);",
+        "        if (!ends)\n            continue;\n"
+        "        lane->lease_items[lane->lease_count] = engine_item_of(job, ends);"),
+    "demoted_old_token": (
+        "engine_lease.c", "a job that runs on as a picked one keeps its old token",
+        "    job->token.updated = job->stamp;\n",
+        ""),
+    "demoted_unkept": (
+        "engine_lease.c", "nobody says that a claim is a picked row's now",
+        "    if (job->body != NULL) {\n        action = engine_act(e, ACTION_KEEP);",
+        "    if (false) {\n        action = engine_act(e, ACTION_KEEP);"),
+    "announce_missing": (
+        "engine_lease.c", "jobs that a lease leaves unstarted are not announced",
+        "    if (lease->released) {\n        (void)engine_add_sentence",
+        "    if (false) {\n        (void)engine_add_sentence"),
+    "announce_before_commit": (
+        "engine_lease.c", "jobs are announced before they are free",
+        "    (void)engine_add_sentence(lane, SENTENCE_COMMIT);\n    if (lease->released) {\n"
+        "        (void)engine_add_sentence(lane, SENTENCE_ANNOUNCE);\n",
+        "    if (lease->released)\n        (void)engine_add_sentence(lane, SENTENCE_ANNOUNCE);\n"
+        "    (void)engine_add_sentence(lane, SENTENCE_COMMIT);\n    if (lease->released) {\n"),
+    "lease_texts_unbounded": (
+        "engine_lease.c", "a conclusion takes texts without a limit",
+        "        ends = ends && (bytes <= ENGINE_SETTLE_TEXT_BYTES || job->outcome.text_bytes == 0);\n",
+        ""),
+    "leased_in_stop": (
+        "engine_lease.c", "a stopping worker leases",
+        "    if (e->state != ENGINE_RUNNING || e->config.only_job != 0 || !e->leases.hungry ||",
+        "    if (e->config.only_job != 0 || !e->leases.hungry ||"),
+    "leased_without_thread": (
+        "engine_lease.c", "jobs are leased while picked ones have all threads",
+        "    return e->jobs[JOB_HANDED].count >= leased + engine_free_threads(e);",
+        "    return e->jobs[JOB_HANDED].count > leased + 1000000;"),
+    "lease_behind_probe": (
+        "engine_plan.c", "an idle lane says its ping in the transaction of a lease",
+        "    if (lane->lease.open && !engine_end_lease(e, now_us, lane))\n        return;\n",
+        "    if (lane->lease.open && !engine_end_lease(e, now_us, lane) &&\n"
+        "        !ping_due(e, now_us, lane))\n        return;\n"),
+    "beat_leased": (
+        "engine_plan.c", "leased jobs are beaten for",
+        "            if (job->lost || job->lease != NULL || job->orphan)\n",
+        "            if (job->lost)\n"),
+    # lost leases
+    "orphan_dropped": (
+        "engine_orphan.c", "the outcomes of a lost lease are dropped",
+        "        engine_leave_lease(job);\n        job->orphan = true;\n        e->orphans++;\n",
+        "        engine_leave_lease(job);\n        if (job->state == JOB_DONE) {\n"
+        "            engine_forget(e, job);\n            continue;\n        }\n"
+        "        job->orphan = true;\n        e->orphans++;\n"),
+    "orphan_settled": (
+        "engine_job.c", "the outcome of an orphan is settled as a picked job's",
+        "    engine_move(e, job, job->orphan ? JOB_DONE : JOB_FINISHED);",
+        "    engine_move(e, job, JOB_FINISHED);"),
+    "orphan_refused_left": (
+        "engine_reply.c", "a job whose outcome is always refused is left to all workers in turn",
+        "    if (job->orphan) { /* as it is,",
+        "    if (false) { /* as it is,"),
+    "orphan_unrevoked": (
+        "engine_orphan.c", "jobs of a lost lease may be started yet",
+        "                 !job->dropped)\n            engine_revoke(e, job);",
+        "                 !job->dropped)\n            (void)engine_revoke;"),
+    "orphan_certain": (
+        "engine_orphan.c", "nobody remembers that the end of a lost lease may have been written",
+        "        if (sent)\n            doubt(job);\n        if (job->state == JOB_SETTLING)\n"
+        "            engine_finish_again(e, job);\n        else if",
+        "        (void)sent;\n        if (job->state == JOB_SETTLING)\n"
+        "            engine_finish_again(e, job);\n        else if"),
+    "orphan_unfenced": (
+        "engine_orphan.c", "a resolve does not wait for the revocations",
+        "           e->fences_heard >= e->orphan_fence && ",
+        "           "),
+    "orphan_running_left": (
+        "engine_orphan.c", "a running job of a lost lease is not secured",
+        "    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next) {\n"
+        "        engine_job *job = LIST_ENTRY(link, engine_job, link);\n\n"
+        "        if (job->orphan && !job->moving)\n            return job;\n",
+        "    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next) {\n"
+        "        engine_job *job = LIST_ENTRY(link, engine_job, link);\n\n"
+        "        if (false)\n            return job;\n"),
+    "resolve_refused_moving": (
+        "engine_orphan.c", "a resolve of running jobs that was refused is never said again",
+        "        engine_unresolve(e, lane, false);\n",
+        "        lane->job_count = 0;\n"),
+    "resolve_lost_certain": (
+        "engine_orphan.c", "nobody remembers that a resolve without an answer may have been written",
+        "        if (sent)\n            doubt(job);\n        if (job->state == JOB_SETTLING)\n"
+        "            engine_finish_again(e, job);\n        stand_still",
+        "        (void)sent;\n        if (job->state == JOB_SETTLING)\n"
+        "            engine_finish_again(e, job);\n        stand_still"),
+    "second_record": (
+        "engine_reply.c", "a job that comes back is begun beside its record",
+        "        if (!take_back(e, now_us, lane, leased, row))\n",
+        "        if (take_back == NULL || true)\n"),
+    "back_unmatched": (
+        "engine_reply.c", "a job that comes back is its old record's, whoever has tried it",
+        "    bool same = job != NULL && job->attempts == row->attempts &&\n"
+        "                (!leased || job->token.updated == row->token.updated);",
+        "    bool same = job != NULL;"),
+    # which lane
+    "limited_leased": (
+        "engine_side.c", "an entrypoint with a limit is leased",
+        "    if (entry->lane == PGQ_LANE_ROW || entry->limit > 0 ||",
+        "    if (entry->lane == PGQ_LANE_ROW ||"),
+    "row_lane_leased": (
+        "engine_side.c", "an entrypoint that is to use the row lane is leased",
+        "    if (entry->lane == PGQ_LANE_ROW || entry->limit > 0 ||",
+        "    if (entry->limit > 0 ||"),
+    "survey_unheeded": (
+        "engine_side.c", "an entrypoint that others limit is leased",
+        "    if (!e->surveyed || bucket->limited_elsewhere ||",
+        "    if (!e->surveyed ||"),
+    "survey_not_awaited": (
+        "engine_side.c", "jobs are leased before anybody has looked at others' limits",
+        "    if (!e->surveyed || bucket->limited_elsewhere ||",
+        "    if (bucket->limited_elsewhere ||"),
+    "survey_refused": (
+        "engine_reply.c", "a survey that was refused counts as an answer",
+        "        e->survey_at_us = now_us + SURVEY_AGAIN_US;\n        return;\n",
+        "        e->surveyed = true;\n        engine_learn_sides(e);\n        return;\n"),
+    # large jobs, cursors
+    "large_forgotten": (
+        "engine_lease.c", "a job whose payload was left behind is not claimed",
+        "        remember_large(e, lane, &reply->rows[i]);\n",
+        "        (void)remember_large;\n"),
+    "large_again": (
+        "engine_lease.c", "a large job is leased again while it waits to be claimed",
+        "    for (size_t i = 0; i < e->large_count; i++)\n        ids[count++] = e->large[i];\n",
+        ""),
+    "sweep_never": (
+        "engine_cursor.c", "what lies in front of the cursors is never looked for",
+        "    if (now_us >= e->sweep_at_us || (!e->leases.backlog",
+        "    if (e->swept_us == 0 || (false && !e->leases.backlog"),
+    "lease_looks_once": (
+        "engine_reply.c", "a wake-up during a lease's claim is taken for one before it",
+        "    e->stale_hungry = e->wakes != lane->wakes_seen;\n",
+        "    e->stale_hungry = e->wakes != lane->wakes_seen;\n    e->leases.hungry = false;\n"),
+    "lease_wait_uncounted": (
+        "engine_plan.c", "what a flight has so far does not count as under way",
+        "        if (at->lane > 0 && lane->answered",
+        "        if (at->lane > 0 && lane->state == LANE_FLYING && lane->answered"),
+    "rest_in_ending": (
+        "engine_job.c", "a resting job is started while its lease ends",
+        "job->orphan || (job->lease != NULL && job->lease->lease.ending))) {",
+        "job->orphan)) {"),
+    "lease_unfolded": (
+        "engine_lease.c", "what leases write is never folded",
+        "    if (lane->lease_count > 0)\n        engine_fold_wanted(e);\n",
+        ""),
     # the log
     "fold_once_lost": (
-        "engine.c", "a fold whose connection was lost is the last one",
-        "            e->aggregate_at_us = now_us + e->config.aggregate_interval_us;\n",
+        "engine_fold.c", "a fold whose connection was lost is the last one",
+        "    e->folds[kind].at_us = now_us + interval_us(e, kind);\n",
         ""),
     "fold_overtaken": (
-        "engine_reply.c", "what is settled during a fold is never folded",
-        "    e->settled_since |= reply->refused || full;",
-        "    e->settled_since = reply->refused || full;"),
+        "engine_fold.c", "what is settled during a fold is never folded",
+        "    if ((reply->refused || full) && fold->rounds == 0)",
+        "    fold->rounds = 0;\n    if (reply->refused || full)"),
 }
 
 MISSING = """#include <stdio.h>

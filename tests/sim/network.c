@@ -27,6 +27,15 @@ static sentence copy_sentence(world *w, const sentence *s)
             copy_array(w, s->of.claim.known, s->of.claim.known_count, sizeof(int64_t));
         copy.of.claim.shares =
             copy_array(w, s->of.claim.shares, s->of.claim.share_count, sizeof(claim_share));
+        copy.of.claim.ids = copy_array(w, s->of.claim.ids, s->of.claim.id_count, sizeof(int64_t));
+        break;
+    case SENTENCE_LEASE:
+        copy.of.lease.shares =
+            copy_array(w, s->of.lease.shares, s->of.lease.share_count, sizeof(claim_share));
+        copy.of.lease.cursors =
+            copy_array(w, s->of.lease.cursors, s->of.lease.cursor_count, sizeof(claim_cursor));
+        copy.of.lease.except =
+            copy_array(w, s->of.lease.except, s->of.lease.except_count, sizeof(int64_t));
         break;
     case SENTENCE_ADOPT:
         copy.of.adopt.known =
@@ -35,6 +44,8 @@ static sentence copy_sentence(world *w, const sentence *s)
             copy_array(w, s->of.adopt.ghosts, s->of.adopt.ghost_count, sizeof(int64_t));
         break;
     case SENTENCE_SETTLE:
+    case SENTENCE_CONCLUDE:
+    case SENTENCE_RESOLVE:
         items = copy_array(w, s->of.settle.items, s->of.settle.count, sizeof(*items));
         for (size_t i = 0; i < s->of.settle.count; i++)
             items[i].own_message = items[i].own_message != NULL ? "a reason" : NULL;
@@ -51,6 +62,10 @@ static sentence copy_sentence(world *w, const sentence *s)
     case SENTENCE_PING:
     case SENTENCE_SURVEY:
     case SENTENCE_AGGREGATE:
+    case SENTENCE_COMMIT:
+    case SENTENCE_ANNOUNCE:
+    case SENTENCE_END_STUCK:
+    case SENTENCE_HORIZON:
         break;
     }
     return copy;
@@ -77,22 +92,20 @@ static void forget_unanswered(connection *c)
 
         oracle_unanswered(c->owner, s);
         for (size_t k = 0; k < c->answers[i].row_count; k++)
-            oracle_claim_of(w, &c->answers[i].rows[k].token)->reply_pending = false;
+            oracle_claimed_row(w, &c->answers[i].rows[k])->reply_pending = false;
     }
+    oracle_lease_unanswered(c);
     c->said_count = c->heard = 0;
 }
 
 void network_maybe_late(connection *c, bool surely)
 {
     world *w = c->owner->world;
-    sentence *s;
+    size_t left = c->said_count - c->executed;
 
-    if (c->executed >= c->said_count || (!surely && !befalls(w, FAULT_LATE)))
+    if (left == 0 || (!surely && !befalls(w, FAULT_LATE)))
         return;
-    s = sim_array(w, 1, sizeof(*s));
-    *s = c->said[c->executed];
-    c->late++;
-    network_schedule(c, EVENT_LATE, w->now_us + between(w, 100, w->heartbeat_us), s);
+    server_carry_late(c, server_of_lease(c) ? (size_t)between(w, 1, (int64_t)left) : 1);
 }
 
 void network_cut(connection *c, int64_t noticed_after_us)
@@ -103,8 +116,10 @@ void network_cut(connection *c, int64_t noticed_after_us)
         return;
     if (c->executed > 0 && c->executed < c->said_count)
         count_fault(w, FAULT_CUT_MIDDLE);
+    server_count_cut(c);
     c->cut = true;
     c->listening = false;
+    server_left(c, false);
     if (befalls(w, FAULT_GHOST))
         c->lingers_until_us = w->now_us + between(w, 0, 12 * 1000 * 1000);
     oracle_disturb(c->owner, w->now_us + noticed_after_us);
@@ -115,7 +130,7 @@ void network_cut(connection *c, int64_t noticed_after_us)
     network_schedule(c, EVENT_LOST, w->now_us + noticed_after_us, NULL);
 }
 
-void network_silence(connection *c)
+void network_silence(connection *c, int64_t noticed_after_us)
 {
     world *w = c->owner->world;
 
@@ -123,7 +138,7 @@ void network_silence(connection *c)
     c->listening = false;
     c->deaf_us = base_min_i64(c->deaf_us, w->now_us);
     trace_add(w, "packets dropped from now on", c->owner, c->lane, 0, 0);
-    network_schedule(c, EVENT_LOST, w->now_us + TCP_TIMEOUT_US, NULL);
+    network_schedule(c, EVENT_LOST, w->now_us + noticed_after_us, NULL);
 }
 
 void network_drop(worker *who)
@@ -137,6 +152,8 @@ void network_drop(worker *who)
             continue;
         if (!c->cut && !c->dropped)
             network_maybe_late(c, chance(w, 5000));
+        if (!c->cut && !c->dropped)
+            server_left(c, true); /* the kernel says goodbye */
         c->cut = true;
         c->listening = false;
         forget_unanswered(c);
@@ -151,6 +168,8 @@ void network_close(worker *who, int lane)
     oracle_disturb(who, who->world->now_us);
     if (lane == 0)
         oracle_listen_hurt(who, who->world->now_us);
+    if (!c->cut && !c->dropped)
+        server_left(c, true);
     c->cut = true;
     c->listening = false;
     forget_unanswered(c);
@@ -191,6 +210,7 @@ void network_connect(worker *who, int lane)
                       .owner = who,
                       .lane = lane,
                       .backend = ++w->backends,
+                      .tx.backend = w->backends,
                       .open = true,
                       .lost_us = CLOCK_NEVER,
                       .deaf_us = CLOCK_NEVER};
@@ -244,7 +264,10 @@ static const char *const sentence_texts[] = {
     [SENTENCE_BEAT] = "says beat",           [SENTENCE_RELEASE] = "says release",
     [SENTENCE_PROBE] = "says probe",         [SENTENCE_ADOPT] = "says adopt",
     [SENTENCE_PING] = "says ping",           [SENTENCE_SURVEY] = "says survey",
-    [SENTENCE_AGGREGATE] = "says aggregate",
+    [SENTENCE_AGGREGATE] = "says aggregate", [SENTENCE_LEASE] = "says lease",
+    [SENTENCE_CONCLUDE] = "says conclude",   [SENTENCE_COMMIT] = "says commit",
+    [SENTENCE_RESOLVE] = "says resolve",     [SENTENCE_ANNOUNCE] = "says announce",
+    [SENTENCE_END_STUCK] = "says end stuck", [SENTENCE_HORIZON] = "says horizon",
 };
 
 static int64_t size_of_sentence(const sentence *s)
@@ -255,13 +278,33 @@ static int64_t size_of_sentence(const sentence *s)
     case SENTENCE_ADOPT:
         return s->of.adopt.batch;
     case SENTENCE_SETTLE:
+    case SENTENCE_CONCLUDE:
+    case SENTENCE_RESOLVE:
         return (int64_t)s->of.settle.count;
+    case SENTENCE_LEASE:
+        return s->of.lease.batch;
     case SENTENCE_BEAT:
     case SENTENCE_RELEASE:
         return (int64_t)s->of.tokens.count;
     default:
         return 0;
     }
+}
+
+/* Ghosts that are asked for; or which entrypoints may bring something, as bits. */
+static int64_t detail_of_sentence(const sentence *s)
+{
+    int64_t bits = 0;
+
+    if (s->kind == SENTENCE_ADOPT)
+        return (int64_t)s->of.adopt.ghost_count;
+    if (s->kind == SENTENCE_CLAIM)
+        for (size_t i = 0; s->of.claim.shares != NULL && i < s->of.claim.share_count; i++)
+            bits |= (int64_t)(s->of.claim.shares[i].most > 0) << s->of.claim.shares[i].entrypoint;
+    if (s->kind == SENTENCE_LEASE)
+        for (size_t i = 0; i < s->of.lease.share_count; i++)
+            bits |= (int64_t)1 << s->of.lease.shares[i].entrypoint;
+    return bits;
 }
 
 bool network_fly(worker *who, int lane, const engine_flight *flight)
@@ -283,13 +326,14 @@ bool network_fly(worker *who, int lane, const engine_flight *flight)
     }
     for (size_t i = 0; i < flight->count; i++) {
         trace_add(w, sentence_texts[c->said[i].kind], who, lane, size_of_sentence(&c->said[i]),
-                  c->said[i].kind == SENTENCE_ADOPT ? (int64_t)c->said[i].of.adopt.ghost_count : 0);
+                  detail_of_sentence(&c->said[i]));
         oracle_sent(c, &c->said[i]);
     }
     if (!c->cut && !c->dropped && befalls(w, FAULT_UNSAID)) {
         network_maybe_late(c, false);
         c->cut = true;
         c->listening = false;
+        server_left(c, false);
         oracle_disturb(who, w->now_us);
         if (lane == 0)
             oracle_listen_hurt(who, w->now_us);
@@ -297,6 +341,8 @@ bool network_fly(worker *who, int lane, const engine_flight *flight)
         return false;
     }
     network_schedule(c, EVENT_EXECUTE, w->now_us + between(w, 20, 300), NULL);
+    if (c->known != NULL && c->known->ending && befalls(w, FAULT_FREEZE_FLYING))
+        plot_freeze(w, who);
     return true;
 }
 
@@ -308,12 +354,16 @@ static void hear_rows(connection *c, sentence_reply *reply)
     world *w = who->world;
     claimed_row *rows = copy_array(w, reply->rows, reply->row_count, sizeof(*rows));
     bool none = befalls(w, FAULT_NOMEM); /* for the whole batch, as a batch is one allocation */
+    bool spare;
 
     for (size_t i = 0; i < reply->row_count; i++) {
-        claim_record *claim = oracle_claim_of(w, &rows[i].token);
+        claim_record *claim = oracle_claimed_row(w, &rows[i]);
 
         claim->reply_pending = false;
-        rows[i].body = none ? NULL : hands_hear_row(who, claim, rows[i].entrypoint);
+        rows[i].body =
+            none || rows[i].large ? NULL : hands_hear_row(who, claim, rows[i].entrypoint);
+        spare = oracle_spare(who, claim);
+        who->heard_rows += !rows[i].large && !spare;
     }
     reply->rows = rows;
     if (who->stopping && reply->row_count > 0)
@@ -321,7 +371,6 @@ static void hear_rows(connection *c, sentence_reply *reply)
     if (reply->row_count == 0)
         who->empty_claims++;
     who->rows += (int)reply->row_count;
-    who->heard_rows += reply->row_count;
 }
 
 static void on_reply(connection *c)
@@ -333,11 +382,16 @@ static void on_reply(connection *c)
 
     if (!c->open || c->dropped || c->heard >= c->executed)
         return;
+    if (c->stuck) {
+        c->stuck = false;
+        server_waits(c);
+    }
     s = &c->said[c->heard];
     reply = c->answers[c->heard++];
     trace_add(w, "hears", who, c->lane, (int64_t)s->kind,
               reply.refused ? -1 : (int64_t)(reply.row_count + reply.place_count));
-    if ((s->kind == SENTENCE_CLAIM || s->kind == SENTENCE_ADOPT) && !reply.refused)
+    if ((s->kind == SENTENCE_CLAIM || s->kind == SENTENCE_ADOPT || s->kind == SENTENCE_LEASE) &&
+        !reply.refused)
         hear_rows(c, &reply);
     if (s->kind == SENTENCE_LISTEN && !reply.refused && c->swallowed)
         c->deaf_us = base_min_i64(c->deaf_us, w->now_us);
@@ -385,7 +439,9 @@ void network_event(world *w, const event *e)
         server_execute(e->connection);
         break;
     case EVENT_LATE:
-        server_late(e->connection, e->what);
+    case EVENT_IDLE:
+    case EVENT_GONE:
+        server_event(e);
         break;
     case EVENT_REPLY:
         on_reply(e->connection);

@@ -9,6 +9,7 @@ enum {
     SECOND_US = 1000 * 1000,
     TICKS_PER_SECOND = 700,
     EMPTY_CLAIMS_PER_SECOND = 60, /* and some for every reason to look */
+    PROBES_PER_SECOND = 250,      /* the same, with polls every 10 ms where it is deaf */
     CLAIMS_PER_WAKE = 6,
     CLAIMS_PER_ROW = 3,       /* each may ask after a claim that came back full */
     REFUSALS_PER_SECOND = 300 /* a bad row is refused once for each halving of its batch */
@@ -72,7 +73,9 @@ void oracle_began(body *b)
     if (claim->settled || claim->released)
         violated(w, "I2: worker %d starts job %lld, which it has given out of its hands",
                  (int)b->worker->serial, (long long)b->token.id);
-    if (taken_over(job, claim))
+    if (claim->lease != NULL && !b->kept)
+        oracle_lease_began(b);
+    else if (taken_over(job, claim))
         violated(w, "I2: worker %d starts job %lld on a claim that somebody else took over",
                  (int)b->worker->serial, (long long)b->token.id);
     for (const claim_record *other = job->claims; other != NULL; other = other->older) {
@@ -99,7 +102,7 @@ void oracle_forgot(body *b)
     else if (b->state == BODY_WAITING || b->state == BODY_RUNNING || b->state == BODY_PARKED)
         violated(w, "I7: worker %d forgets job %lld, which is with the pool",
                  (int)b->worker->serial, (long long)b->token.id);
-    else if (oracle_stands(w, b->claim) && !b->claim->release_refused)
+    else if (!oracle_lease_forgot(b) && oracle_stands(w, b->claim) && !b->claim->release_refused)
         violated(w, "I1: worker %d forgets job %lld while its claim stands", (int)b->worker->serial,
                  (long long)b->token.id);
     trace_add(w, "forgets", b->worker, -1, b->token.id, b->token.updated);
@@ -109,12 +112,25 @@ void oracle_forgot(body *b)
 
 /* ---- the engine's own books ---- */
 
+/* Jobs that are to be given back, when it is known whose they are. */
+static size_t dropped(const worker *who)
+{
+    size_t count = 0;
+
+    if (engine_running(who->engine) <= who->in_pool)
+        return 0;
+    for (const body *b = who->bodies; b != NULL; b = b->next)
+        count += !b->forgotten && oracle_in_doubt(b) &&
+                 (b->state == BODY_REVOKED || oracle_gave_up_to_stop(b));
+    return count;
+}
+
 void oracle_counted(worker *who)
 {
     world *w = who->world;
 
     /* a rest that is broken off shows only when the job is given back or written */
-    if (engine_running(who->engine) > who->in_pool ||
+    if (engine_running(who->engine) > who->in_pool + dropped(who) ||
         engine_running(who->engine) + who->resting < who->in_pool)
         violated(w, "I6: worker %d thinks that %zu jobs are with the pool; there are %zu",
                  (int)who->serial, engine_running(who->engine), who->in_pool);
@@ -130,11 +146,14 @@ void oracle_counted(worker *who)
                  engine_held(who->engine), who->kept);
     if (w->now_us >= who->window_us + SECOND_US) {
         who->window_us = w->now_us;
-        who->ticks = who->empty_claims = who->wakes = who->rows = who->refusals = 0;
+        who->ticks = who->empty_claims = who->wakes = who->rows = who->refusals = who->probes = 0;
     }
-    if (who->empty_claims >
+    /* where there are two lanes, every look says two */
+    if (who->empty_claims / (w->lease_us > 0 ? 2 : 1) >
         EMPTY_CLAIMS_PER_SECOND + CLAIMS_PER_WAKE * who->wakes + CLAIMS_PER_ROW * who->rows)
         violated(w, "I7: worker %d claims in a hot loop", (int)who->serial);
+    if (who->probes > PROBES_PER_SECOND + CLAIMS_PER_WAKE * who->wakes + CLAIMS_PER_ROW * who->rows)
+        violated(w, "I7: worker %d probes in a hot loop", (int)who->serial);
     if (who->refusals > REFUSALS_PER_SECOND)
         violated(w, "I7: worker %d repeats what was refused in a hot loop", (int)who->serial);
 }
@@ -174,7 +193,8 @@ static void check_nothing_left(worker *who)
         const claim_record *claim = w->jobs[i].claims;
 
         if (claim == NULL || claim->owner != who || !oracle_stands(w, claim) ||
-            oracle_left_behind(w, claim) || who->adopt_refused)
+            oracle_left_behind(w, claim) || who->adopt_refused ||
+            (claim->lease != NULL && !claim->demoted && !claim->lease->connection->open))
             continue;
         violated(w, "I1: worker %d ended and left job %lld picked", (int)who->serial,
                  (long long)claim->token.id);
@@ -303,6 +323,7 @@ void oracle_check(world *w)
     for (size_t i = 0; i < w->worker_count && !w->failed; i++) {
         oracle_check_bodies(w->workers[i]);
         oracle_check_listener(w->workers[i]);
+        oracle_check_leases(w->workers[i]);
     }
     oracle_check_waiting(w);
 }

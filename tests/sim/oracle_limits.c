@@ -15,10 +15,24 @@ static bool counts_as_held(world *w, const model_row *row)
     const claim_record *claim = w->jobs[row->id - 1].claims;
 
     for (const claim_record *c = claim->older; c != NULL; c = c->older) {
-        if (c->owner == claim->owner && (c->hopeless || row->locked_until_us >= c->token.updated))
+        if (c->owner == claim->owner &&
+            (c->hopeless || c->release_refused || row->locked_until_us >= c->token.updated))
             return false; /* it was lost to a ghost or behind a lock, and is found again */
     }
     return !oracle_left_behind(w, claim) && !(claim->body != NULL && claim->body->told_lost);
+}
+
+/* A row that is locked in a lease, as its worker knows. */
+static void count_leased(world *w, const model_row *row, size_t *held)
+{
+    const claim_record *claim = w->jobs[row->id - 1].claims;
+
+    if (claim == NULL || claim->lease == NULL || claim->lease->state != LEASE_OPEN ||
+        row->leased_by == 0 || claim->large ||
+        (claim->body == NULL ? !claim->reply_pending : claim->body->forgotten) ||
+        claim->lease->connection->cut || claim->lease->connection->dropped)
+        return;
+    held[claim->owner->serial - 1]++;
 }
 
 static void check_held(world *w, const size_t *held)
@@ -65,8 +79,10 @@ void oracle_check_limits(world *w)
         if (!row->present)
             continue;
         check_seat(w, row, seats[row->entrypoint]);
-        if (row->status != PGQ_STATUS_PICKED)
+        if (row->status != PGQ_STATUS_PICKED) {
+            count_leased(w, row, held);
             continue;
+        }
         picked[row->entrypoint]++;
         held[row->manager - 1] += counts_as_held(w, row);
     }
@@ -92,7 +108,7 @@ static void check_order(connection *c, const model_row *taken)
         const model_row *row = &w->model.rows[i];
 
         if (row->present && row->status == PGQ_STATUS_QUEUED && row->execute_after <= w->now_us &&
-            row->entrypoint == taken->entrypoint && row->locked_until_us <= w->now_us &&
+            row->entrypoint == taken->entrypoint && !model_locked(row, w->now_us) &&
             model_compare(&row, &taken) < 0)
             violated(w, "I5: worker %d claims job %lld before job %lld", (int)c->owner->serial,
                      (long long)taken->id, (long long)row->id);

@@ -17,8 +17,9 @@ void oracle_listen_hurt(worker *who, int64_t until_us)
 
 void oracle_listen_frozen(worker *who, int64_t until_us)
 {
-    /* what was hurt before cannot be found before it is awake */
-    if (who->world->now_us < who->listen_hurt_us)
+    /* what was hurt before cannot be found before it is awake, nor can the answer to a probe be
+     * read that went out late, as the one before it was lost with its lane */
+    if (who->world->now_us < base_max_i64(who->listen_hurt_us, who->disturbed_us + SECOND_US))
         oracle_listen_hurt(who, until_us);
 }
 

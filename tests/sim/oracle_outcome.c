@@ -130,6 +130,9 @@ static void check_rest(const body *b, int64_t awake_us)
     if (b->state != BODY_RESTING || who->stopping || b->told_lost ||
         b->cancelled_us != CLOCK_NEVER || who->exhausted_us >= b->rests_until_us)
         return;
+    if (oracle_in_doubt(b))
+        return; /* whose it is must be known first */
+    awake_us = base_max_i64(awake_us, b->heard_us);
     if (who->world->now_us > base_max_i64(b->rests_until_us, awake_us) + SLACK_US)
         violated(who->world, "I4: the rest of job %lld is over, and worker %d does not start it",
                  (long long)b->token.id, (int)who->serial);
@@ -144,8 +147,10 @@ static void check_unsettled(const body *b)
     int64_t since_us = w->now_us - BACKOFF_US - SECOND_US;
 
     if ((b->state != BODY_ENDED && !b->abandoned) || b->told_lost || b->claim->settled ||
-        row->poison != POISON_NONE || !oracle_stands(w, b->claim) || b->ended_us > since_us ||
-        row->locked_until_us > since_us || who->hampered_us > since_us ||
+        !(oracle_orphaned(w, b->claim) ||
+          (row->poison == POISON_NONE && oracle_stands(w, b->claim))) ||
+        b->ended_us > since_us || row->locked_until_us > since_us || row->leased_by != 0 ||
+        row->freed_us > since_us || who->hampered_us > since_us ||
         who->lanes_lost_us != CLOCK_NEVER || oracle_disturbed_since(who, since_us))
         return;
     violated(w, "I4: worker %d has not settled job %lld, which ended %lld ms ago", (int)who->serial,

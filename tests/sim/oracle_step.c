@@ -8,15 +8,25 @@ claim_record *oracle_claim_of(world *w, const claim_token *token)
 
     if (token->id >= 1 && token->id <= (int64_t)w->model.row_count)
         claim = w->jobs[token->id - 1].claims;
-    while (claim != NULL && claim->token.updated != token->updated)
+    /* a leased row keeps the `updated` that it had; the claim is none of a picked row's */
+    while (claim != NULL &&
+           ((claim->lease != NULL && !claim->demoted) || claim->token.updated != token->updated))
         claim = claim->older;
     return claim;
+}
+
+claim_record *oracle_claimed_row(world *w, const claimed_row *row)
+{
+    return row->place != 0 ? oracle_leased_claim(w, row->token.id, row->picked_us)
+                           : oracle_claim_of(w, &row->token);
 }
 
 bool oracle_stands(world *w, const claim_record *claim)
 {
     const model_row *row = model_row_of(&w->model, claim->token.id);
 
+    if (claim->lease != NULL && !claim->demoted)
+        return claim->lease->state == LEASE_OPEN;
     return row->present && row->status == PGQ_STATUS_PICKED &&
            row->manager == claim->owner->serial && row->updated == claim->token.updated;
 }
@@ -45,7 +55,7 @@ static body *body_said(worker *who, const claim_token *token, const char *verb)
     return NULL;
 }
 
-static void take_off(body *b, const char *verb)
+void oracle_take_off(body *b, const char *verb)
 {
     if (b->flying)
         violated(b->worker->world, "I2: worker %d %s job %lld twice at the same time",
@@ -79,12 +89,11 @@ static void settle_sent(worker *who, const sentence *s)
             continue;
         hands_leave_rest(b);
         oracle_outcome_sent(b, item);
-        take_off(b, "settles");
+        oracle_take_off(b, "settles");
     }
 }
 
-/* Its handler ended early only because its worker does. */
-static bool gave_up_to_stop(const body *b)
+bool oracle_gave_up_to_stop(const body *b)
 {
     return b->state == BODY_ENDED && b->told_stop && b->outcome.status == PGQ_STATUS_CANCELED;
 }
@@ -99,13 +108,13 @@ static void release_sent(worker *who, const sentence *s)
         if (b == NULL)
             continue;
         hands_leave_rest(b);
-        if (b->state != BODY_NEW && b->state != BODY_REVOKED && !gave_up_to_stop(b))
+        if (b->state != BODY_NEW && b->state != BODY_REVOKED && !oracle_gave_up_to_stop(b))
             violated(w, "I2: worker %d gives back job %lld, which may be started", (int)who->serial,
                      (long long)b->token.id);
         if (b->cancelled_us != CLOCK_NEVER)
             violated(w, "I4: worker %d gives back job %lld, which was cancelled", (int)who->serial,
                      (long long)b->token.id);
-        take_off(b, "gives back");
+        oracle_take_off(b, "gives back");
     }
 }
 
@@ -154,6 +163,8 @@ void oracle_sent(connection *c, const sentence *s)
         release_sent(c->owner, s);
     else if (s->kind == SENTENCE_AGGREGATE)
         c->owner->settled_us = CLOCK_NEVER;
+    else
+        oracle_lease_sent(c, s);
     for (size_t i = 0; s->kind == SENTENCE_BEAT && i < s->of.tokens.count; i++)
         (void)body_said(c->owner, &s->of.tokens.tokens[i], "beats for");
 }
@@ -238,6 +249,8 @@ static void add_claim(connection *c, const model_row *row, bool late)
         .token = {row->id, row->updated},
         .owner = c->owner,
         .sent_us = c->sent_us,
+        .attempts = row->attempts,
+        .priority = row->priority,
         .how = row->how,
         .late = late,
         .hopeless = late && hopeless(c, row, job->claims),
@@ -247,7 +260,7 @@ static void add_claim(connection *c, const model_row *row, bool late)
     job->claims = claim;
 }
 
-void oracle_claimed(connection *c, const sentence *s, const sentence_reply *r, bool late)
+static void claimed(connection *c, const sentence *s, const sentence_reply *r, bool late)
 {
     world *w = c->owner->world;
 
@@ -283,7 +296,7 @@ void oracle_handed(worker *who, const model_row *row)
     w->jobs[row->id - 1].claims = claim;
 }
 
-static void count_settled(world *w, const settle_item *item)
+void oracle_count_settled(world *w, const settle_item *item)
 {
     switch (item->status) {
     case PGQ_STATUS_SUCCESSFUL:
@@ -308,7 +321,7 @@ static void count_settled(world *w, const settle_item *item)
         count_path(w, PATH_REWORDED);
 }
 
-void oracle_settled(worker *who, const sentence *s, const sentence_reply *r)
+static void settled(worker *who, const sentence *s, const sentence_reply *r)
 {
     world *w = who->world;
     size_t next = 0;
@@ -327,7 +340,7 @@ void oracle_settled(worker *who, const sentence *s, const sentence_reply *r)
         claim->settled = true;
         w->journal[item->status]++;
         w->entries[model_row_of(&w->model, item->token.id)->entrypoint].changed_us = w->now_us;
-        count_settled(w, item);
+        oracle_count_settled(w, item);
         if (claim->body != NULL && claim->body->uncertain)
             count_path(w, PATH_UNCERTAIN_AGAIN);
         if (item->status == PGQ_STATUS_QUEUED) {
@@ -337,7 +350,7 @@ void oracle_settled(worker *who, const sentence *s, const sentence_reply *r)
     }
 }
 
-void oracle_releasing(worker *who, const sentence *s)
+static void releasing(worker *who, const sentence *s)
 {
     world *w = who->world;
 
@@ -348,7 +361,7 @@ void oracle_releasing(worker *who, const sentence *s)
         if (!oracle_stands(w, claim))
             continue;
         if (b != NULL && !b->forgotten && b->state != BODY_NEW && b->state != BODY_REVOKED &&
-            !gave_up_to_stop(b))
+            !oracle_gave_up_to_stop(b))
             violated(w, "I2: job %lld is given back and may be started",
                      (long long)claim->token.id);
         claim->released = true;
@@ -359,7 +372,7 @@ void oracle_releasing(worker *who, const sentence *s)
     }
 }
 
-void oracle_beaten(worker *who, const sentence *s)
+static void beaten(worker *who, const sentence *s)
 {
     world *w = who->world;
 
@@ -371,12 +384,42 @@ void oracle_beaten(worker *who, const sentence *s)
     }
 }
 
+void oracle_executing(connection *c, const sentence *s)
+{
+    if (s->kind == SENTENCE_RELEASE)
+        releasing(c->owner, s);
+    else if (s->kind == SENTENCE_COMMIT && c->tx.state == TX_OPEN)
+        oracle_committing(c, &c->tx);
+    else if (s->kind == SENTENCE_COMMIT && c->tx.state == TX_ABORTED)
+        oracle_rolled_back(c);
+    else if (s->kind == SENTENCE_RESOLVE)
+        oracle_resolving(c->owner, s);
+}
+
+void oracle_executed(connection *c, const sentence *s, const sentence_reply *r, bool late)
+{
+    worker *who = c->owner;
+
+    if (s->kind == SENTENCE_CLAIM || s->kind == SENTENCE_ADOPT)
+        claimed(c, s, r, late);
+    else if (s->kind == SENTENCE_LEASE)
+        oracle_leased(c, s, r, late);
+    else if (s->kind == SENTENCE_SETTLE)
+        settled(who, s, r);
+    else if (s->kind == SENTENCE_RESOLVE)
+        oracle_resolved(who, s, r);
+    else if (s->kind == SENTENCE_BEAT)
+        beaten(who, s);
+    else if (s->kind == SENTENCE_ANNOUNCE)
+        oracle_announced(who);
+    else if (s->kind == SENTENCE_AGGREGATE)
+        count_path(who->world, PATH_FOLDED);
+}
+
 /* ---- heard ---- */
 
-static void land(worker *who, const claim_token *token, bool answered)
+static void land(claim_record *claim, bool answered)
 {
-    claim_record *claim = oracle_claim_of(who->world, token);
-
     if (claim == NULL || claim->body == NULL)
         return;
     claim->body->flying = false;
@@ -385,10 +428,16 @@ static void land(worker *who, const claim_token *token, bool answered)
 
 static void land_all(worker *who, const sentence *s, bool answered)
 {
+    world *w = who->world;
+
     for (size_t i = 0; s->kind == SENTENCE_SETTLE && i < s->of.settle.count; i++)
-        land(who, &s->of.settle.items[i].token, answered);
+        land(oracle_claim_of(w, &s->of.settle.items[i].token), answered);
+    for (size_t i = 0; s->kind == SENTENCE_RESOLVE && i < s->of.settle.count; i++)
+        land(
+            oracle_leased_claim(w, s->of.settle.items[i].token.id, s->of.settle.items[i].picked_us),
+            answered);
     for (size_t i = 0; s->kind == SENTENCE_RELEASE && i < s->of.tokens.count; i++)
-        land(who, &s->of.tokens.tokens[i], answered);
+        land(oracle_claim_of(w, &s->of.tokens.tokens[i]), answered);
 }
 
 void oracle_unanswered(worker *who, const sentence *s)
@@ -429,6 +478,7 @@ static void settle_heard(worker *who, const sentence *s, const sentence_reply *r
 
 static void probe_heard(worker *who, const sentence_reply *r)
 {
+    who->probes++;
     if (r->refused)
         return;
     who->probe_said_empty = !r->queued;
@@ -449,7 +499,8 @@ void oracle_heard(connection *c, const sentence *s, const sentence_reply *r)
         who->adopt_soon |= r->refused;
         who->adopt_refused |= r->refused && r->class == SQLSTATE_PERMISSION && who->stopping;
     }
-    if (s->kind == SENTENCE_SETTLE)
+    oracle_lease_heard(c, s, r);
+    if (s->kind == SENTENCE_SETTLE || s->kind == SENTENCE_RESOLVE)
         settle_heard(who, s, r);
     else if (s->kind == SENTENCE_BEAT && !r->refused)
         beat_heard(c, s, r);

@@ -8,8 +8,9 @@ enum {
     LOOK_AGAIN_US = 1600 * 1000, /* the same where others lock rows */
     CONTENDED_US = 300 * 1000,   /* more, where claims meet */
     DEAF_POLL_US = 1300 * 1000,  /* a worker that knows itself deaf finds a job within */
-    ORPHAN_US = 2 * SECOND_US,   /* within this an idle worker adopts what it lost */
-    AWAY_US = 36 * SECOND_US,    /* a stopping worker waits so long for a lost database */
+    SWEPT_US = 200 * 1000,     /* of sweeps whose replies took as long as those of a good network */
+    ORPHAN_US = 2 * SECOND_US, /* within this an idle worker adopts what it lost */
+    AWAY_US = 36 * SECOND_US,  /* a stopping worker waits so long for a lost database */
     HURRY_US = 1200 * 1000
 };
 
@@ -70,6 +71,9 @@ static int64_t extra_wait(const world *w, uint32_t entrypoint)
     const engine_entrypoint *entry = &w->entries[entrypoint].options;
     int64_t extra_us = w->fault_rates[FAULT_CONTENDED] > 0 ? CONTENDED_US : 0;
 
+    if (w->lease_us > 0) /* its lanes may all have jobs leased, and what cursors pass waits */
+        extra_us += w->lease_us + SWEPT_US + 5 * w->walk_us;
+
     if (entry->rated && entry->rate > 0)
         extra_us += (int64_t)(2e6 / entry->rate) + 50 * 1000;
     return extra_us;
@@ -103,6 +107,10 @@ static void check_beside(world *w, const model_row *row, const worker *who, int6
     int64_t since_us = base_max_i64(due_us, who->idle_since_us);
 
     if (w->locks || (!at_once && some_wait(w)))
+        prompt_us = LOOK_AGAIN_US;
+    if (row->freed_us > 0 && job->announced_us >= row->freed_us)
+        since_us = base_max_i64(since_us, job->announced_us);
+    else if (row->freed_us > 0) /* its holder has died, and nothing has said so */
         prompt_us = LOOK_AGAIN_US;
     if (knows_of(who, row, job) && w->now_us - since_us > prompt_us + extra_us)
         violated(w, "I4: job %lld waits for %lld ms beside worker %d, which is idle and knows",
@@ -138,11 +146,11 @@ static void check_queued(world *w, const model_row *row)
         return;
     if (entry->options.limit > 0 || entry->options.rated)
         due_us = base_max_i64(due_us, entry->changed_us);
-    due_us = base_max_i64(due_us, row->locked_until_us);
+    due_us = base_max_i64(due_us, base_max_i64(row->locked_until_us, row->freed_us));
     for (size_t i = 0; i < w->worker_count && !w->failed; i++) {
         const worker *who = w->workers[i];
 
-        if (!who->alive || reserves(who))
+        if (!who->alive || reserves(who) || oracle_has_orphan(who, row->id))
             continue;
         if (who->idle_since_us != CLOCK_NEVER)
             check_beside(w, row, who, due_us);
@@ -173,8 +181,8 @@ static void check_abandoned(world *w, const model_row *row, const claim_record *
     int64_t due_us = base_max_i64(row->heartbeat + silence_us, row->locked_until_us);
 
     if (owner->alive && owner->idle_since_us != CLOCK_NEVER && !owner->stopping &&
-        !oracle_left_behind(w, claim) && w->now_us - owner->idle_since_us > ORPHAN_US &&
-        w->now_us - row->heartbeat > ORPHAN_US &&
+        !oracle_left_behind(w, claim) && !oracle_has_orphan(owner, row->id) &&
+        w->now_us - owner->idle_since_us > ORPHAN_US && w->now_us - row->heartbeat > ORPHAN_US &&
         !oracle_disturbed_since(owner, w->now_us - BACKOFF_US - ORPHAN_US))
         violated(w, "I4: worker %d has left job %lld, which a lost reply gave it",
                  (int)owner->serial, (long long)row->id);
@@ -236,7 +244,7 @@ void oracle_check_waiting(world *w)
         const model_row *row = &w->model.rows[i];
         const claim_record *claim = w->jobs[i].claims;
 
-        if (!row->present || row->locked_until_us > w->now_us)
+        if (!row->present || model_locked(row, w->now_us))
             continue;
         if (row->status == PGQ_STATUS_QUEUED && row->execute_after <= w->now_us)
             check_queued(w, row);

@@ -7,9 +7,40 @@ enum { MS = 1000, SECOND = 1000 * 1000 };
 typedef struct cancellation {
     notice event;
     int looks;
+    bool forced; /* a client that deletes the row, whatever it is */
 } cancellation;
 
 /* ---- the work ---- */
+
+/* Its transaction goes on: later ids are there before it. */
+static void insert_only(world *w, model_row *row)
+{
+    row->present = false;
+    row->inserted = true;
+    w->uncommitted++;
+    plan(w, w->now_us + between(w, MS, 1500 * MS), TALE_COMMIT);
+    trace_add(w, "not committed yet", NULL, -1, row->id, 0);
+}
+
+/* One of the transactions of enqueuers ends. */
+static void commit_some(world *w)
+{
+    for (size_t i = 0; i < w->model.row_count; i++) {
+        model_row *row = &w->model.rows[i];
+
+        if (!row->inserted)
+            continue;
+        row->inserted = false;
+        row->present = true;
+        row->queued_us = w->now_us;
+        row->late = true;
+        w->uncommitted--;
+        w->entries[row->entrypoint].changed_us = w->now_us;
+        trace_add(w, "committed", NULL, (int)row->entrypoint, row->id, 0);
+        break;
+    }
+    server_notify(w, &(notice){.kind = NOTICE_WORK});
+}
 
 static void enqueue_some(world *w)
 {
@@ -27,10 +58,15 @@ static void enqueue_some(world *w)
             row->poison = POISON_ROW;
         if (row->poison == POISON_ROW)
             row->poisoned_until_us = between(w, w->now_us, w->faults_end_us + 40 * SECOND);
+        if (chance(w, 500))
+            row->payload_bytes = (int32_t)between(w, 1, 600 * 1024);
         w->jobs[row->id - 1].passed_over_us = -1;
+        w->jobs[row->id - 1].announced_us = -1;
         w->journal[PGQ_STATUS_QUEUED]++;
         w->entries[entrypoint].changed_us = w->now_us;
-        trace_add(w, "enqueued: job, delay", NULL, -1, row->id, delay_us);
+        trace_add(w, "enqueued: job, delay", NULL, (int)entrypoint, row->id, delay_us);
+        if (w->lease_us > 0 && befalls(w, FAULT_COMMITS_LATE))
+            insert_only(w, row);
     }
     w->enqueues_left--;
 }
@@ -134,17 +170,41 @@ static void outage(world *w, worker *who)
     }
 }
 
-static void freeze(world *w, worker *who)
+/* A worker that has jobs leased, if there is one. */
+static worker *leasing_worker(world *w, int *ret_lane)
 {
-    who->frozen_until_us = until_faults_end(w, 3 * w->heartbeat_us);
-    oracle_disturb(who, who->frozen_until_us);
+    for (size_t i = 0; i < w->worker_count; i++) {
+        worker *who = w->workers[i];
+
+        for (int k = 1; who->alive && w->now_us >= who->frozen_until_us && k < who->lane_count;
+             k++) {
+            const connection *c = who->lanes[k];
+
+            if (c == NULL || c->known == NULL || c->cut || c->dropped)
+                continue;
+            *ret_lane = k;
+            return who;
+        }
+    }
+    return NULL;
+}
+
+void plot_freeze(world *w, worker *who)
+{
+    bool for_long = w->lease_us > 0 && chance(w, 5000); /* the server ends its leases */
+
+    who->frozen_until_us =
+        until_faults_end(w, base_max_i64(3 * w->heartbeat_us, for_long ? 5 * SECOND : 0));
     oracle_listen_frozen(who, who->frozen_until_us);
+    oracle_disturb(who, who->frozen_until_us);
     fleet_update_idle(who);
     trace_add(w, "is frozen until", who, -1, who->frozen_until_us, 0);
 }
 
 static void lock_row(world *w, model_row *row)
 {
+    if (row->leased_by != 0)
+        return; /* it waits, and is none of those that wait for it */
     w->entries[row->entrypoint].changed_us = w->now_us;
     row->locked_until_us = until_faults_end(w, 2 * w->heartbeat_us);
     trace_add(w, "locked: job, until", NULL, -1, row->id, row->locked_until_us);
@@ -199,8 +259,10 @@ void plot_cancel(world *w, void *what)
     for (size_t i = 0; i < cancel->event.count; i++) {
         const model_row *row = model_row_of(&w->model, cancel->event.ids[i]);
 
-        if (deletes(w, row))
+        if (deletes(w, row) || cancel->forced)
             locked_until_us = base_max_i64(locked_until_us, row->locked_until_us);
+        if (row->present && row->leased_by != 0)
+            locked_until_us = base_max_i64(locked_until_us, w->now_us + between(w, MS, 5 * MS));
     }
     if (locked_until_us > w->now_us) {
         event_add(w, (event){.at_us = locked_until_us, .kind = EVENT_CANCEL, .what = cancel});
@@ -209,14 +271,14 @@ void plot_cancel(world *w, void *what)
     for (size_t i = 0; i < cancel->event.count; i++) {
         model_row *row = model_row_of(&w->model, cancel->event.ids[i]);
 
-        if (!deletes(w, row))
+        if (!(cancel->forced ? row->present : deletes(w, row)))
             continue;
         count_path(w, cancel->looks > 0 ? PATH_CANCEL_AGAIN : PATH_CANCEL_ROW);
         delete_row(w, row);
     }
     oracle_check_limits(w);
     server_notify_changes(w);
-    if (cancel->looks++ == 0)
+    if (cancel->looks++ == 0 && !cancel->forced)
         event_add(w, (event){.at_us = w->now_us + between(w, 300 * MS, 800 * MS),
                              .kind = EVENT_CANCEL,
                              .what = cancel});
@@ -250,7 +312,7 @@ static void drop_listener(worker *who)
     if (!who->ready || c == NULL || !c->ready || c->cut || c->dropped)
         return;
     count_fault(who->world, FAULT_DROPPED);
-    network_silence(c);
+    network_silence(c, TCP_TIMEOUT_US);
 }
 
 static void stop(world *w, worker *who, fault f)
@@ -283,12 +345,23 @@ static void fault_of_worker(world *w, worker *who, fault f)
             plan(w, w->now_us + between(w, MS, w->heartbeat_us / 2), TALE_ONLY);
         break;
     case FAULT_FREEZE:
-        freeze(w, who);
+        plot_freeze(w, who);
         break;
     default:
         stop(w, who, f);
         break;
     }
+}
+
+/* Its deletion waits until the row is free, and takes it as it is then. */
+static void delete_later(world *w, const model_row *row)
+{
+    cancellation *cancel = sim_array(w, 1, sizeof(*cancel));
+
+    *cancel = (cancellation){.event = {.ids = {row->id}, .count = 1}, .forced = true};
+    event_add(
+        w,
+        (event){.at_us = w->now_us + between(w, MS, 5 * MS), .kind = EVENT_CANCEL, .what = cancel});
 }
 
 static void fault_of_row(world *w, fault f)
@@ -302,13 +375,41 @@ static void fault_of_row(world *w, fault f)
         lock_row(w, row);
         return;
     }
+    if (row->leased_by != 0) {
+        delete_later(w, row);
+        return;
+    }
     delete_row(w, row);
     server_notify_changes(w);
 }
 
+/* A fault that is worth more where jobs are leased. */
+static worker *victim(world *w, fault f)
+{
+    int lane;
+    worker *who = f == FAULT_FREEZE && chance(w, 7000) ? leasing_worker(w, &lane) : NULL;
+
+    if (who == NULL)
+        return any_worker(w);
+    count_fault(w, FAULT_FREEZE_LEASED);
+    return who;
+}
+
+static void silence_leased(world *w)
+{
+    int lane;
+    worker *who = leasing_worker(w, &lane);
+
+    if (who == NULL)
+        return;
+    count_fault(w, FAULT_SILENT);
+    network_silence(who->lanes[lane], between(w, SECOND / 2, 8 * SECOND));
+    oracle_disturb(who, w->now_us);
+}
+
 static void planned_fault(world *w, fault f)
 {
-    worker *who = any_worker(w);
+    worker *who = victim(w, f);
 
     if (f == FAULT_PERMISSION) { /* it counts when it refuses */
         w->denied_until_us = until_faults_end(w, 3 * SECOND);
@@ -317,6 +418,8 @@ static void planned_fault(world *w, fault f)
         fault_of_row(w, f);
     } else if (f == FAULT_CANCEL_EVENT) {
         begin_cancel(w);
+    } else if (f == FAULT_SILENT) {
+        silence_leased(w);
     } else if (who != NULL) {
         fault_of_worker(w, who, f);
     }
@@ -330,6 +433,9 @@ void plot_tale(world *w, int what)
         break;
     case TALE_ENQUEUE_SILENTLY:
         enqueue_some(w);
+        break;
+    case TALE_COMMIT:
+        commit_some(w);
         break;
     case TALE_BEGIN:
         fleet_begin(w, true, 0);
@@ -348,6 +454,8 @@ void plot_tale(world *w, int what)
 
 bool plot_unfinished(const world *w)
 {
+    if (w->uncommitted > 0)
+        return true;
     for (size_t i = 0; i < w->model.row_count; i++) {
         const model_row *row = &w->model.rows[i];
 

@@ -8,6 +8,7 @@ static sqlstate_class class_of(fault f)
 {
     switch (f) {
     case FAULT_TRANSIENT:
+    case FAULT_COMMIT_REFUSED:
         return SQLSTATE_TRANSIENT;
     case FAULT_PERMISSION:
         return SQLSTATE_PERMISSION;
@@ -98,25 +99,22 @@ static void add_ghosts(connection *c, const sentence *s, sentence_reply *reply)
     reply->places = places;
 }
 
-static void carry_out(connection *c, const sentence *s, sentence_reply *reply, bool late)
+void server_carry_out(connection *c, const sentence *s, sentence_reply *reply, bool late)
 {
     worker *who = c->owner;
     world *w = who->world;
     model_caller caller = fleet_caller(who);
 
-    if (s->kind == SENTENCE_RELEASE)
-        oracle_releasing(who, s);
+    caller.tx = &c->tx;
+    oracle_executing(c, s);
     model_execute(&w->model, w->now_us, &caller, s, reply);
-    if (s->kind == SENTENCE_CLAIM || s->kind == SENTENCE_ADOPT)
-        oracle_claimed(c, s, reply, late);
-    else if (s->kind == SENTENCE_SETTLE)
-        oracle_settled(who, s, reply);
-    else if (s->kind == SENTENCE_BEAT)
-        oracle_beaten(who, s);
-    else if (s->kind == SENTENCE_AGGREGATE)
-        count_path(w, PATH_FOLDED);
+    oracle_executed(c, s, reply, late);
     if (s->kind == SENTENCE_ADOPT)
         add_ghosts(c, s, reply);
+    if (s->kind == SENTENCE_END_STUCK)
+        reply->number = server_end_stuck(w, s->of.end_stuck.age_us);
+    if (s->kind == SENTENCE_LEASE && !late && w->now_us < who->frozen_until_us)
+        c->stuck = befalls(w, FAULT_STUCK);
     if (s->kind == SENTENCE_PING)
         server_notify(w, &(notice){.kind = NOTICE_HEALTH});
     if (s->kind == SENTENCE_LISTEN && !late && befalls(w, FAULT_DEAF)) {
@@ -148,21 +146,29 @@ static bool races(const worker *who, const sentence *s)
     return false;
 }
 
+static bool writes_outcomes(const sentence *s)
+{
+    return s->kind == SENTENCE_SETTLE || s->kind == SENTENCE_CONCLUDE ||
+           s->kind == SENTENCE_RESOLVE;
+}
+
 static fault why_refused(connection *c, const sentence *s)
 {
     static const fault refusals[] = {FAULT_TRANSIENT, FAULT_SESSION};
     world *w = c->owner->world;
     model_poison poison = model_poisoned(&w->model, w->now_us, c->owner->serial, s);
-    bool claims = s->kind == SENTENCE_CLAIM || s->kind == SENTENCE_ADOPT;
+    bool claims =
+        s->kind == SENTENCE_CLAIM || s->kind == SENTENCE_ADOPT || s->kind == SENTENCE_LEASE;
 
     for (size_t i = 0; i < BASE_COUNT(refusals); i++) {
         if (befalls(w, refusals[i]))
             return refusals[i];
     }
+    if (s->kind == SENTENCE_COMMIT && befalls(w, FAULT_COMMIT_REFUSED))
+        return FAULT_COMMIT_REFUSED;
     if (races(c->owner, s) && befalls(w, FAULT_CONTENDED))
         return FAULT_CONTENDED;
-    if (w->now_us < w->denied_until_us &&
-        (s->kind == SENTENCE_SETTLE || (claims && w->denied_claims))) {
+    if (w->now_us < w->denied_until_us && (writes_outcomes(s) || (claims && w->denied_claims))) {
         count_fault(w, FAULT_PERMISSION);
         return FAULT_PERMISSION;
     }
@@ -181,10 +187,14 @@ static void refused_for(connection *c, const sentence *s, fault why)
     who->held_up_us = base_max_i64(who->held_up_us, w->now_us);
     if (c->lane == 0 && (s->kind == SENTENCE_LISTEN || s->kind == SENTENCE_PING))
         oracle_listen_hurt(who, w->now_us);
+    if (s->kind == SENTENCE_ANNOUNCE) { /* others look again in their own time */
+        who->announced_us = w->now_us;
+        who->announce_us = CLOCK_NEVER;
+    }
     if (why == FAULT_CONTENDED)
         return;
     if (s->kind == SENTENCE_CHECK || s->kind == SENTENCE_LISTEN ||
-        (s->kind != SENTENCE_SETTLE && why == FAULT_PERMISSION))
+        (!writes_outcomes(s) && why == FAULT_PERMISSION))
         who->may_end = true; /* the first two: at its start */
     if (why == FAULT_POISON_ROW) {
         /* a refused settle of one bad row costs nobody a claim, and other jobs little time */
@@ -196,16 +206,42 @@ static void refused_for(connection *c, const sentence *s, fault why)
     }
 }
 
-/* Whether the server refuses the sentence; nothing is done then. */
-static bool refuse(connection *c, const sentence *s, sentence_reply *reply)
+/* A statement of a transaction was refused: it can only be ended. */
+static void abort_transaction(connection *c, const sentence *s)
 {
-    fault why = why_refused(c, s);
+    if (s->kind == SENTENCE_LEASE)
+        c->tx.hold_us = s->of.lease.hold_us;
+    c->tx.state = TX_ABORTED;
+}
+
+/* In a transaction that has failed everything is refused but its end. */
+static bool refuse_in_tx(connection *c, const sentence *s, sentence_reply *reply)
+{
+    if (!server_tx_refuses(c, s))
+        return false;
+    *reply = (sentence_reply){.refused = true, .class = SQLSTATE_OTHER};
+    (void)error_set(&reply->error, PGQ_E_DATABASE, "the transaction has failed");
+    trace_add(c->owner->world, "refused, its transaction has failed", c->owner, c->lane,
+              (int64_t)s->kind, 0);
+    return true;
+}
+
+/* Whether the server refuses the sentence; nothing is done then. */
+static bool refuse(connection *c, const sentence *s, bool timeout, sentence_reply *reply)
+{
+    fault why = timeout ? FAULT_TRANSIENT : why_refused(c, s);
 
     if (why == FAULT_COUNT)
         return false;
+    if (timeout)
+        count_path(c->owner->world, PATH_RESOLVE_TIMEOUT);
     *reply = (sentence_reply){.refused = true, .class = class_of(why)};
     (void)error_set(&reply->error, PGQ_E_DATABASE, "refused by the simulated server");
     refused_for(c, s, why);
+    if (s->kind == SENTENCE_COMMIT || reply->class == SQLSTATE_CONNECTION)
+        server_rollback(c);
+    else if (c->tx.state != TX_NONE || s->kind == SENTENCE_LEASE)
+        abort_transaction(c, s);
     trace_add(c->owner->world, "refused", c->owner, c->lane, (int64_t)s->kind,
               (int64_t)reply->class);
     return true;
@@ -213,28 +249,37 @@ static bool refuse(connection *c, const sentence *s, sentence_reply *reply)
 
 /* ---- answering ---- */
 
+/* Whether it walks the dead rows that a held horizon keeps. */
+static bool walks(const sentence *s)
+{
+    return s->kind == SENTENCE_LEASE && s->of.lease.cursors == NULL;
+}
+
 static void send_reply(connection *c, const sentence *s)
 {
     world *w = c->owner->world;
     int64_t at_us = w->now_us + between(w, 20, chance(w, 600) ? 20 * MS : 300);
+    int64_t walk_us = walks(s) ? w->walk_us : 0;
 
+    at_us += walk_us;
     if (befalls(w, FAULT_SLOW))
         at_us += between(w, 10 * MS, 2 * w->heartbeat_us);
     if (s->kind == SENTENCE_AGGREGATE && chance(w, 2000))
         at_us += between(w, 100 * MS, 1200 * MS); /* there was much to fold */
     c->last_arrival_us = base_max_i64(c->last_arrival_us, at_us);
-    if (c->last_arrival_us > w->now_us + 20 * MS) {
+    if (c->last_arrival_us > w->now_us + 20 * MS + walk_us) {
         oracle_disturb(c->owner, c->last_arrival_us);
         if (c->lane == 0)
             oracle_listen_hurt(c->owner, c->last_arrival_us);
         else
             c->owner->held_up_us = base_max_i64(c->owner->held_up_us, c->last_arrival_us);
     }
+    if (s->kind == SENTENCE_LEASE && c->lease != NULL)
+        c->lease->answered_us = c->last_arrival_us;
     network_schedule(c, EVENT_REPLY, c->last_arrival_us, NULL);
 }
 
-/* Locks of others: the sentence waits for their end. */
-static bool wait_for_locks(connection *c, const sentence *s, event_kind kind, void *what)
+bool server_blocked(connection *c, const sentence *s, event_kind kind, void *what)
 {
     world *w = c->owner->world;
     int64_t until_us = model_blocked_until(&w->model, w->now_us, c->owner->serial, s);
@@ -257,18 +302,27 @@ void server_execute(connection *c)
     world *w = c->owner->world;
     const sentence *s = &c->said[c->executed];
     sentence_reply reply;
+    bool timeout;
 
-    if (c->cut || c->dropped || wait_for_locks(c, s, EVENT_EXECUTE, NULL))
+    if (c->dropped && !c->cut && c->executed > 0)
+        server_waits(c); /* for what will not come */
+    if (c->cut || c->dropped)
+        return;
+    c->waits++;
+    if (server_blocked(c, s, EVENT_EXECUTE, NULL) ||
+        server_resolve_waits(c, s, EVENT_EXECUTE, NULL, &timeout))
         return;
     if (befalls(w, FAULT_CUT_BEFORE)) {
         network_maybe_late(c, false);
         network_cut(c, noticed_after(w));
         return;
     }
-    if (!refuse(c, s, &reply))
-        carry_out(c, s, &reply, false);
+    if (!refuse_in_tx(c, s, &reply) && !refuse(c, s, timeout, &reply))
+        server_carry_out(c, s, &reply, false);
     c->answers[c->executed++] = reply;
     if (befalls(w, FAULT_CUT_AFTER)) {
+        if (server_of_lease(c))
+            network_maybe_late(c, false);
         network_cut(c, noticed_after(w));
         return;
     }
@@ -277,14 +331,6 @@ void server_execute(connection *c)
         c->cut = true;
     if (!c->cut && c->executed < c->said_count)
         network_schedule(c, EVENT_EXECUTE, w->now_us + between(w, 10, 200), NULL);
-}
-
-void server_late(connection *c, sentence *s)
-{
-    sentence_reply reply;
-
-    if (wait_for_locks(c, s, EVENT_LATE, s))
-        return;
-    c->late--;
-    carry_out(c, s, &reply, true);
+    else if (!c->cut)
+        server_waits(c);
 }

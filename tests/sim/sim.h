@@ -7,13 +7,14 @@
  *   fleet.c    workers: an engine, what it wants done, jobs in memory
  *   hands.c    a worker's pretended threads, and what its handlers do
  *   network.c  connections between workers and the database, and their faults
- *   server.c   the other end of them
- *   model.c, model_claim.c  the database
+ *   server.c, server_lease.c  the other end of them, and its transactions
+ *   model.c, model_claim.c, model_lease.c  the database
  *   oracle*.c  what must hold, checked at every step, from a journal of every claim and run:
  *              of sentences (_step), jobs in memory and the end (no suffix), time (_time),
  *              limits and rates (_limits), outcomes and cancellations (_outcome), listeners
- * (_listen) event.c    the queue of what happens next trace.c    what happened, as a hash and as
- * the last lines */
+ *              (_listen), leases as they are said and ended (_lease)
+ *   event.c    the queue of what happens next
+ *   trace.c    what happened, as a hash and as the last lines */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
 
@@ -52,6 +53,10 @@ typedef enum event_kind {
     EVENT_TICK,
     EVENT_PICK,    /* an idle thread looks for a job */
     EVENT_RUN_END, /* of the body's run number `tale` */
+    EVENT_REVOKE,  /* the pool comes to a revocation */
+    EVENT_FENCE,   /* all before it are decided */
+    EVENT_IDLE,    /* a session was idle in its transaction: number `tale` of its waits */
+    EVENT_GONE,    /* the server notices that a connection is lost */
     EVENT_TALE,    /* what the history planned: `tale` */
     EVENT_CANCEL,  /* a canceller goes on */
     EVENT_CHECK
@@ -97,10 +102,41 @@ void trace_print_last(const trace *t);
 
 /* ---- the journal: every claim and every run, kept outside the database ---- */
 
+typedef enum lease_state {
+    LEASE_OPEN,
+    LEASE_COMMITTED,
+    LEASE_LOST /* rolled back: its connection, its conclusion or its commit */
+} lease_state;
+
+/* A transaction that has locked jobs. */
+typedef struct lease_record {
+    worker *owner;
+    connection *connection;
+    lease_state state; /* as the server has it */
+    struct claim_record *claims;
+    int64_t sent_us, deadline_us; /* the owner starts nothing of it later */
+    int64_t answered_us;          /* when the reply was or will be there */
+    int64_t committed_us;
+    bool heard, lost_heard;   /* by its owner */
+    bool ending, ended_heard; /* its end was said, answered */
+    bool landed;              /* what was said of its end is answered, or never will be */
+    bool concluding, refused; /* a conclusion was said, refused */
+} lease_record;
+
 typedef struct claim_record {
     struct claim_record *older; /* of the same job */
-    claim_token token;
+    claim_token token;          /* a lease's: of the row, which others may have had before */
     worker *owner;
+    lease_record *lease; /* NULL: claimed as a row */
+    struct claim_record *next_leased;
+    int64_t picked_us; /* tells leases of one row from each other */
+    int32_t attempts, priority;
+    bool large;
+    bool bad;        /* its outcome was refused, whatever was written */
+    bool spare;      /* not to be begun: its owner has a record of the job */
+    bool concluding; /* a conclusion of it was said */
+    bool demoted;    /* it is a row's now, with a token of its own */
+    bool resolved;   /* a resolve of it was answered */
     int64_t sent_us;
     model_how how;
     bool late;          /* carried out after its connection was gone */
@@ -117,6 +153,8 @@ typedef struct job_record {
     bool notified;          /* its latest enqueue or release notified the listening workers */
     int64_t retried_by;     /* serial of the worker that put it back */
     int64_t released_by;    /* of the one that gave it back unstarted, and nobody has claimed it */
+    int64_t announced_us;   /* when it was said that it has become free */
+    int idle_leases;        /* in which it was not started, one after the other */
 } job_record;
 
 /* ---- workers ---- */
@@ -140,16 +178,20 @@ struct body {
     uint32_t entrypoint;
     void *job; /* the engine's name for it */
     body_state state;
-    int runs;                             /* beginnings, of this claim */
-    bool told;                            /* to end early */
-    bool told_stop;                       /* because its worker ends */
-    bool told_lost;                       /* a beat said so while nothing of it was under way */
-    bool flying;                          /* in a settle or release that is not answered */
-    bool uncertain;                       /* such a one was lost */
-    bool forgotten;                       /* by the engine */
-    bool abandoned;                       /* it gave its handler up */
-    bool in_thread;                       /* the handler that it gave up keeps one */
-    bool cancelled_first;                 /* it was cancelled before it had an outcome */
+    int runs;       /* beginnings, of this claim */
+    bool told;      /* to end early */
+    bool told_stop; /* because its worker ends */
+    bool told_lost; /* a beat said so while nothing of it was under way */
+    bool flying;    /* in a settle or release that is not answered */
+    bool uncertain; /* such a one was lost */
+    bool forgotten; /* by the engine */
+    bool abandoned; /* it gave its handler up */
+    bool in_thread; /* the handler that it gave up keeps one */
+    bool revoking;  /* the pool has not come to it yet */
+
+    bool kept;            /* its claim was a lease, and the driver knows the row's */
+    int64_t kept_us;      /* when the flight was sent that is its proof */
+    bool cancelled_first; /* it was cancelled before it had an outcome */
     int64_t heard_us, began_us, ended_us; /* of the latest run */
     int64_t cancelled_us;                 /* when the worker has heard so; CLOCK_NEVER: not */
     int64_t timeout_told_us;
@@ -173,6 +215,13 @@ struct connection {
     int64_t lost_us;          /* when the worker saw it */
     int64_t deaf_us;          /* since when it hears nothing of the channel; CLOCK_NEVER: it does */
     int64_t ready_us, sent_us, last_arrival_us;
+    model_tx tx;
+    bool ended;          /* by another session */
+    bool stuck;          /* its answer does not fit into the socket of a worker that sleeps */
+    int waits;           /* how often the server began to wait for the next sentence */
+    int64_t blocked_us;  /* since when a resolve waits for locks; 0: it does not */
+    lease_record *lease; /* of the transaction */
+    lease_record *known; /* the one whose reply the worker has heard, until its end is answered */
     sentence said[ENGINE_FLIGHT_MAX]; /* copies: the server has what was sent */
     sentence_reply answers[ENGINE_FLIGHT_MAX];
     size_t said_count, executed, heard;
@@ -204,8 +253,13 @@ struct worker {
     size_t in_pool; /* waiting, running, parked or resting */
     size_t resting; /* of those */
     size_t waiting_live;
-    size_t stragglers; /* threads that are busy with jobs that were given up */
-    body **waiting;    /* ring */
+    size_t stragglers;    /* threads that are busy with jobs that were given up */
+    int undecided;        /* revocations and fences that the pool has not come to */
+    int64_t fence_us;     /* when the pool has come to all revocations */
+    int64_t announced_us; /* when it last announced some */
+    int64_t announce_us;  /* since when freed jobs are to be announced; CLOCK_NEVER: none are */
+    bool surveyed_once, limited_elsewhere[MODEL_ENTRIES_MAX];
+    body **waiting; /* ring */
     size_t waiting_first, waiting_count, waiting_capacity;
     int busy;              /* threads */
     int64_t exhausted_us;  /* until when all of them were stuck; CLOCK_NEVER: they are */
@@ -238,7 +292,7 @@ struct worker {
     bool adopt_refused; /* while it was stopping */
     /* of the second that began at window_us */
     int64_t window_us;
-    int ticks, empty_claims, wakes, rows, refusals;
+    int ticks, empty_claims, wakes, rows, refusals, probes;
     uint64_t heard_rows, gave_up;
     engine_note surveyed[3 * MODEL_ENTRIES_MAX];
     size_t survey_count;
@@ -286,7 +340,8 @@ struct world {
     int retry_share;   /* of 100 runs */
     int64_t probe_interval_us, probe_timeout_us, aggregate_us;
     int64_t heartbeat_us, dequeue_us, longest_handler_us;
-    bool slow; /* the longest waits of an engine can pass in it */
+    int64_t lease_us; /* 0: every entrypoint is on the row lane */
+    bool slow;        /* the longest waits of an engine can pass in it */
     bool long_handlers, locks;
     int64_t faults_end_us, enqueue_end_us, away_until_us;
     int64_t denied_until_us; /* outcomes may not be written */
@@ -296,8 +351,9 @@ struct world {
     int64_t seated_us; /* when a claim last took a seat, and whose it was */
     const worker *seated_by;
     uint64_t journal[MODEL_STATUSES]; /* what the log must hold */
-    size_t jobs_planned, enqueues_left;
-    bool closing; /* everybody was asked to stop */
+    size_t jobs_planned, enqueues_left, uncommitted;
+    int64_t walk_us; /* what a lease without cursors costs, while somebody holds the horizon */
+    bool closing;    /* everybody was asked to stop */
     int64_t closing_us;
     int64_t drained_us; /* since when nothing is left to do; CLOCK_NEVER: something is */
     trace trace;
@@ -337,6 +393,7 @@ void plan(world *w, int64_t at_us, int what);
 typedef enum tale {
     TALE_ENQUEUE,
     TALE_ENQUEUE_SILENTLY, /* the notification came before */
+    TALE_COMMIT,           /* of the rows that were inserted and not committed */
     TALE_BEGIN,
     TALE_REQUEUE,
     TALE_ONLY, /* a supervisor starts a worker for one job of a dead one */
@@ -346,6 +403,8 @@ void plot_tale(world *w, int what);
 /* The next step of a cancellation. */
 void plot_cancel(world *w, void *what);
 bool plot_unfinished(const world *w);
+/* Stops a worker for a while. */
+void plot_freeze(world *w, worker *who);
 
 /* fleet.c */
 void fleet_begin(world *w, bool may_drain, int64_t only_job);
@@ -369,6 +428,10 @@ void hands_pick(worker *who);
 void hands_run_end(worker *who, body *b, int run);
 /* The engine has given the resting body back: it was said or dropped. */
 void hands_leave_rest(body *b);
+/* The pool comes to a revocation. */
+void hands_come_to(worker *who, body *b);
+void hands_keep(worker *who, body *b, int lane);
+void hands_fence(worker *who);
 
 /* network.c */
 void network_connect(worker *who, int lane);
@@ -378,7 +441,7 @@ bool network_fly(worker *who, int lane, const engine_flight *flight);
 void network_event(world *w, const event *e);
 void network_cut(connection *c, int64_t noticed_after_us);
 /* Packets of the connection are dropped from now on, and nobody sees it. */
-void network_silence(connection *c);
+void network_silence(connection *c, int64_t noticed_after_us);
 /* The worker is gone; what it had sent may still be carried out. */
 void network_drop(worker *who);
 void network_schedule(connection *c, event_kind kind, int64_t at_us, void *what);
@@ -387,23 +450,78 @@ void network_maybe_late(connection *c, bool surely);
 
 /* server.c */
 void server_execute(connection *c);
-void server_late(connection *c, sentence *s);
+void server_carry_out(connection *c, const sentence *s, sentence_reply *reply, bool late);
+/* Locks of others: the sentence waits for their end. */
+bool server_blocked(connection *c, const sentence *s, event_kind kind, void *what);
+
+/* server_lease.c */
+/* The first `count` sentences that were not carried out will be, though the connection is lost. */
+void server_carry_late(connection *c, size_t count);
+void server_late(connection *c, void *what);
+/* Whether there is something of a lease in what is not carried out of its flight. */
+bool server_of_lease(const connection *c);
+/* The connection is lost to the worker; the server notices now or later, and ends its transaction.
+ */
+void server_left(connection *c, bool at_once);
+void server_rollback(connection *c);
+/* Whether a resolve has to wait, which makes it come again; *ret_timeout: for too long. */
+bool server_resolve_waits(connection *c, const sentence *s, event_kind kind, void *what,
+                          bool *ret_timeout);
+/* Ends sessions that are in a transaction for so long and not idle; how many. */
+int64_t server_end_stuck(world *w, int64_t age_us);
+/* Whether the transaction forbids the sentence. */
+bool server_tx_refuses(connection *c, const sentence *s);
+/* The server has nothing to do until the next flight. */
+void server_waits(connection *c);
+void server_event(const event *e);
+/* Faults that are known by what a flight has done so far. */
+void server_count_cut(connection *c);
 /* Tells the listening workers. NOTICE_WORK: of the rows that were queued at this instant. */
 void server_notify(world *w, const notice *n);
 /* The same for what the model's latest statements brought with them. */
 void server_notify_changes(world *w);
 
 /* oracle_step.c: what was said, carried out and heard */
+void oracle_executing(connection *c, const sentence *s);
+void oracle_executed(connection *c, const sentence *s, const sentence_reply *r, bool late);
 void oracle_sent(connection *c, const sentence *s);
 void oracle_unanswered(worker *who, const sentence *s);
-void oracle_claimed(connection *c, const sentence *s, const sentence_reply *r, bool late);
 void oracle_handed(worker *who, const model_row *row);
-void oracle_settled(worker *who, const sentence *s, const sentence_reply *r);
-void oracle_releasing(worker *who, const sentence *s);
-void oracle_beaten(worker *who, const sentence *s);
 void oracle_heard(connection *c, const sentence *s, const sentence_reply *r);
 claim_record *oracle_claim_of(world *w, const claim_token *token);
+void oracle_count_settled(world *w, const settle_item *item);
+void oracle_take_off(body *b, const char *verb);
+/* Its handler ended early only because its worker does. */
+bool oracle_gave_up_to_stop(const body *b);
+claim_record *oracle_claimed_row(world *w, const claimed_row *row);
 bool oracle_stands(world *w, const claim_record *claim);
+
+/* oracle_lease.c, oracle_lease_heard.c: leases */
+claim_record *oracle_leased_claim(world *w, int64_t id, int64_t picked_us);
+void oracle_lease_sent(connection *c, const sentence *s);
+void oracle_leased(connection *c, const sentence *s, const sentence_reply *r, bool late);
+/* Before its transaction is committed. */
+void oracle_committing(connection *c, const model_tx *tx);
+void oracle_rolled_back(connection *c);
+void oracle_resolving(worker *who, const sentence *s);
+void oracle_announced(worker *who);
+void oracle_resolved(worker *who, const sentence *s, const sentence_reply *r);
+void oracle_lease_heard(connection *c, const sentence *s, const sentence_reply *r);
+void oracle_lease_unanswered(connection *c);
+void oracle_lease_began(const body *b);
+/* Whether a claim has brought a job of which the worker has a record, since its lease was lost. */
+bool oracle_spare(worker *who, claim_record *claim);
+/* Whether the end of the body's lease is not answered, or it was lost and is not resolved. */
+bool oracle_in_doubt(const body *b);
+/* Whether the worker has a job whose lease was lost, to be resolved. */
+bool oracle_has_orphan(const worker *who, int64_t id);
+void oracle_lease_handed(const body *b);
+/* False: the rules for picked jobs hold. */
+bool oracle_lease_forgot(const body *b);
+void oracle_kept(const body *b);
+void oracle_check_leases(worker *who);
+/* Whether the outcome of a job whose lease was lost could still be written. */
+bool oracle_orphaned(world *w, const claim_record *claim);
 
 /* oracle_outcome.c: outcomes, cancellations, timeouts */
 void oracle_outcome_sent(const body *b, const settle_item *item);

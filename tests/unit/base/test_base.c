@@ -133,6 +133,11 @@ static void a_list_keeps_its_order_and_its_length(void **state)
     assert_int_equal(LIST_ENTRY(list_pop(&l), item, link)->number, 1);
     assert_int_equal(LIST_ENTRY(list_pop(&l), item, link)->number, 3);
     assert_int_equal(LIST_ENTRY(list_pop(&l), item, link)->number, 2);
+    list_prepend(&l, &items[4].link); /* into an empty one, and before another */
+    list_prepend(&l, &items[0].link);
+    assert_ptr_equal(l.last, &items[4].link);
+    assert_int_equal(LIST_ENTRY(list_pop(&l), item, link)->number, 0);
+    assert_int_equal(LIST_ENTRY(list_pop(&l), item, link)->number, 4);
     assert_null(list_pop(&l));
     assert_null(l.first);
     assert_null(l.last);

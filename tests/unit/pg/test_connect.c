@@ -289,6 +289,9 @@ static void options_out_of_range_are_refused_before_anything_is_sent(void **stat
     options.call_timeout_ms = -1;
     expect_code(PGQ_E_INVALID, pgq_client_open(&options, &client, &err), &err);
     options.call_timeout_ms = 0;
+    options.log_policy = (pgq_log_policy)(PGQ_LOG_POLICY_FAILURES + 1);
+    expect_code(PGQ_E_INVALID, pgq_client_open(&options, &client, &err), &err);
+    options.log_policy = PGQ_LOG_POLICY_DEFAULT;
     options.connect_timeout_ms = 0;
     expect_code(PGQ_E_INVALID, pgq_client_open(&options, &client, &err), &err);
     options.struct_size = 3;

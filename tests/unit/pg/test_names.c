@@ -29,6 +29,7 @@ static void without_options_the_names_are_pgqueuers(void **state)
     assert_string_equal(n.statistics, "pgqueuer_statistics");
     assert_string_equal(n.schedules, "pgqueuer_schedules");
     assert_string_equal(n.status, "pgqueuer_status");
+    assert_string_equal(n.extras, "pgqueuer_c");
     names_release(&n);
 }
 
@@ -47,6 +48,7 @@ static void the_prefix_stands_before_default_names_only(void **state)
     assert_string_equal(n.queue, "acme_pgqueuer");
     assert_string_equal(n.status, "acme_pgqueuer_status");
     assert_string_equal(n.log, "history");
+    assert_string_equal(n.extras, "pgqueuer_c_acme_");
     assert_null(n.schema);
     names_release(&n);
 }
@@ -61,6 +63,7 @@ static void the_schema_is_folded_to_lower_case(void **state)
     given.schema = "MixedCase";
     expect_ok(resolve(&given, &n, &err), &err);
     assert_string_equal(n.schema, "mixedcase");
+    assert_string_equal(n.extras, "pgqueuer_c_mixedcase");
     names_release(&n);
 }
 

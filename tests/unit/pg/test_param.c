@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "pg/param.h"
+#include "pg/pq.h"
 #include "pg/result.h"
 
 /* Runs SELECT with the parameters, all in the binary format, as a pg_result. */
@@ -23,7 +24,7 @@ static pg_result ask(const database *d, const char *sql, const params *p, const 
     result = PQexecParams(d->sql, sql, p->count, oids, values, p->len, formats, 1);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
         fail_msg("%s: %s", sql, PQerrorMessage(d->sql));
-    return (pg_result){(struct pg_result_handle *)(void *)result, false};
+    return result_of(result);
 }
 
 static void every_int4_comes_back(void **state)

@@ -182,6 +182,37 @@ static void a_job_may_be_finished_by_another_thread_at_any_moment(void **state)
     }
 }
 
+static pthread_t rival;
+
+static void *fail_elsewhere(void *job)
+{
+    until_go();
+    pgq_job_finish(job, pgq_fail("Finished", "by another thread"));
+    return NULL;
+}
+
+static pgq_outcome rivalled(pgq_job *job)
+{
+    assert_int_equal(pthread_create(&rival, NULL, fail_elsewhere, job), 0);
+    wait_for(&inside, 1);
+    atomic_store(&go, true);
+    return pgq_fail("Returned", "by the handler");
+}
+
+/* A mistake of its author, which must cost one of the two texts and nothing else. */
+static void a_job_may_be_finished_at_the_moment_at_which_its_handler_returns_an_outcome(
+    void **state)
+{
+    (void)state;
+    for (int i = 0; i < 500; i++) {
+        (void)begin(rivalled, false);
+        expect_message(OUTCOME_FAIL);
+        assert_int_equal(pthread_join(rival, NULL), 0);
+        expect_nothing_more();
+        end();
+    }
+}
+
 static pgq_outcome finishes_twice(pgq_job *job)
 {
     pgq_job_finish(job, pgq_done());
@@ -433,6 +464,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_may_be_finished_after_its_handler),
         cmocka_unit_test(a_job_may_be_finished_before_its_handler_returns),
+        cmocka_unit_test(
+            a_job_may_be_finished_at_the_moment_at_which_its_handler_returns_an_outcome),
         cmocka_unit_test(a_job_may_be_finished_by_another_thread_at_any_moment),
         cmocka_unit_test(the_first_finish_counts),
         cmocka_unit_test(to_finish_with_later_is_a_failure),

@@ -1,4 +1,4 @@
-/* The handler pool. The jobs here are only their `start` word: the pool looks at nothing else. */
+/* The handler pool: what is started, when, and what is said of it. */
 #include "unit.h"
 
 #include <pthread.h>
@@ -16,7 +16,8 @@ typedef struct room {
     pthread_cond_t changed;
     int64_t order[4096]; /* ids, as they were started */
     size_t started;
-    bool closed; /* handlers wait while it is */
+    bool closed;        /* handlers wait while it is */
+    int64_t slow_below; /* if not 0: only those of jobs with a smaller id */
     unsigned wakes;
 } room;
 
@@ -35,7 +36,7 @@ static pgq_outcome run(void *user, pgq_job *job)
     (void)pthread_mutex_lock(&r->lock);
     r->order[r->started++ % UNIT_COUNT(r->order)] = job->id;
     (void)pthread_cond_broadcast(&r->changed);
-    while (r->closed)
+    while (r->closed && (r->slow_below == 0 || job->id < r->slow_below))
         (void)pthread_cond_wait(&r->changed, &r->lock);
     (void)pthread_mutex_unlock(&r->lock);
     return pgq_done();
@@ -267,6 +268,281 @@ static void abandoning_does_not_wait_for_a_handler_that_hangs(void **state)
     assert_null(pool_free(p, true));
 }
 
+/* ---- nobody is held up ---- */
+
+/* All threads but one are taken by jobs that do not end, and everything else runs all the same. */
+static void slow_jobs_hold_up_no_quick_one(void **state)
+{
+    enum { THREADS = 4 };
+
+    (void)state;
+    for (int round = 0; round < 100; round++) {
+        room r;
+        pool *p;
+        pgq_job *jobs = make_jobs(CAPACITY), *pointers[CAPACITY];
+        unsigned seen[CAPACITY] = {0};
+
+        init_room(&r, true);
+        r.slow_below = THREADS - 1;
+        for (size_t i = 0; i < CAPACITY; i++)
+            pointers[i] = &jobs[i];
+        assert_int_equal(pool_new(THREADS, CAPACITY, run, wake, &r, &p), PGQ_OK);
+        pool_push(p, pointers, CAPACITY);
+        take_all(p, &r, CAPACITY - (THREADS - 1), seen);
+        for (size_t i = 0; i < CAPACITY; i++)
+            assert_int_equal(seen[i], i >= THREADS - 1);
+        open_room(&r);
+        take_all(p, &r, THREADS - 1, seen);
+        (void)pool_free(p, false);
+        free(jobs);
+    }
+}
+
+static void every_waiting_job_gets_a_sleeping_thread(void **state)
+{
+    enum { THREADS = 16 };
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(THREADS), *pointers[THREADS];
+    unsigned seen[THREADS] = {0};
+
+    (void)state;
+    init_room(&r, true);
+    for (size_t i = 0; i < THREADS; i++)
+        pointers[i] = &jobs[i];
+    assert_int_equal(pool_new(THREADS, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_push(p, pointers, THREADS);
+    wait_started(&r, THREADS); /* none of them can end before all have begun */
+    open_room(&r);
+    take_all(p, &r, THREADS, seen);
+    (void)pool_free(p, false);
+    free(jobs);
+}
+
+/* ---- revoked jobs ---- */
+
+/* While the only thread is busy: many times as many jobs as the pool has room for come and go. */
+static void revoked_jobs_leave_no_trace_and_the_others_keep_their_order(void **state)
+{
+    enum { STAY = 8 };
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(STAY + 1), *pointer = &jobs[0];
+    unsigned seen[STAY + 1] = {0};
+
+    (void)state;
+    init_room(&r, true);
+    assert_int_equal(pool_new(1, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_push(p, &pointer, 1);
+    wait_started(&r, 1);
+    for (size_t stay = 1; stay <= STAY; stay++) {
+        pointer = &jobs[stay];
+        pool_push(p, &pointer, 1);
+        for (int round = 0; round < 50; round++) {
+            pgq_job *visitors[CAPACITY - STAY];
+
+            for (size_t i = 0; i < UNIT_COUNT(visitors); i++)
+                visitors[i] = make_jobs(1);
+            pool_push(p, visitors, UNIT_COUNT(visitors));
+            for (size_t i = 0; i < UNIT_COUNT(visitors); i++) {
+                assert_true(pool_revoke(p, visitors[i]));
+                free(visitors[i]);
+            }
+        }
+    }
+    open_room(&r);
+    take_all(p, &r, STAY + 1, seen);
+    assert_int_equal(r.started, STAY + 1);
+    for (size_t i = 0; i <= STAY; i++)
+        assert_int_equal(r.order[i], i);
+    (void)pool_free(p, false);
+    free(jobs);
+}
+
+/* Each in memory of its own, freed at once by whoever learns that it is not needed any more. */
+static void a_job_may_be_freed_when_it_was_revoked_or_has_ended(void **state)
+{
+    enum { ROUNDS = 300 };
+    room r;
+    pool *p;
+
+    (void)state;
+    init_room(&r, false);
+    assert_int_equal(pool_new(3, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    for (int round = 0; round < ROUNDS; round++) {
+        int64_t end_us = clock_monotonic_us() + DEADLINE_US;
+        pgq_job *pointers[CAPACITY];
+        size_t left = CAPACITY;
+
+        for (size_t i = 0; i < CAPACITY; i++) {
+            pointers[i] = make_jobs(1);
+            pointers[i]->id = (int64_t)i;
+        }
+        pool_push(p, pointers, CAPACITY);
+        for (size_t i = CAPACITY; i > CAPACITY / 2; i--) {
+            if (pool_revoke(p, pointers[i - 1])) {
+                free(pointers[i - 1]);
+                left--;
+            }
+        }
+        while (left > 0) {
+            pool_outcome outcome;
+
+            assert_true(clock_monotonic_us() < end_us);
+            if (pool_take(p, &outcome, 1) == 1) {
+                free(outcome.job);
+                left--;
+            }
+        }
+    }
+    (void)pool_free(p, false);
+}
+
+/* ---- wake-ups ---- */
+
+static unsigned wakes_of(room *r)
+{
+    unsigned wakes;
+
+    (void)pthread_mutex_lock(&r->lock);
+    wakes = r->wakes;
+    (void)pthread_mutex_unlock(&r->lock);
+    return wakes;
+}
+
+static void wait_woken(room *r, unsigned wakes)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    while (r->wakes < wakes)
+        wait_changed(r);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+static void the_first_message_wakes_and_the_others_do_not(void **state)
+{
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(3), *pointers[] = {&jobs[0], &jobs[1], &jobs[2]};
+    unsigned seen[3] = {0};
+
+    (void)state;
+    init_room(&r, true);
+    r.slow_below = 1;
+    assert_int_equal(pool_new(1, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_push(p, pointers + 1, 2);
+    pool_push(p, pointers, 1);
+    wait_started(&r, 3); /* the outcomes of two of them are there */
+    assert_int_equal(wakes_of(&r), 1);
+    take_all(p, &r, 2, seen);
+    open_room(&r);
+    take_all(p, &r, 1, seen);
+    (void)pool_free(p, false);
+    free(jobs);
+}
+
+/* In quiet: the job that waits for the room to open is not the last of its chunk. */
+static void in_quiet_a_chunk_wakes_once_with_its_last_job(void **state)
+{
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(CAPACITY), *pointers[CAPACITY];
+    unsigned seen[CAPACITY] = {0};
+
+    (void)state;
+    init_room(&r, true);
+    for (size_t i = 0; i < CAPACITY; i++)
+        pointers[i] = &jobs[CAPACITY - 1 - i];
+    r.slow_below = 2; /* the last but one, and the last */
+    assert_int_equal(pool_new(1, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_set_quiet(p, true);
+    pool_push(p, pointers, CAPACITY);
+    wait_started(&r, CAPACITY - 1);
+    assert_int_equal(wakes_of(&r), 0);
+    open_room(&r);
+    wait_woken(&r, 1);
+    take_all(p, &r, CAPACITY, seen);
+    assert_true(wakes_of(&r) <= 2); /* when it found nothing more to do, perhaps */
+    (void)pool_free(p, false);
+    free(jobs);
+}
+
+/* The only thread never has nothing to do. */
+static void in_quiet_every_chunk_wakes(void **state)
+{
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(4), *pointers[] = {&jobs[1], &jobs[2], &jobs[3], &jobs[0]};
+    unsigned seen[4] = {0};
+
+    (void)state;
+    init_room(&r, true);
+    r.slow_below = 2;
+    assert_int_equal(pool_new(1, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_set_quiet(p, true);
+    pool_push(p, pointers, 1);
+    wait_started(&r, 1);
+    pool_push(p, pointers + 1, 2);
+    pool_push(p, pointers + 3, 1);
+    (void)pthread_mutex_lock(&r.lock);
+    r.slow_below = 1; /* the first job ends, the last one waits */
+    (void)pthread_cond_broadcast(&r.changed);
+    (void)pthread_mutex_unlock(&r.lock);
+    wait_started(&r, 4);
+    assert_int_equal(wakes_of(&r), 2);
+    open_room(&r);
+    take_all(p, &r, 4, seen);
+    (void)pool_free(p, false);
+    free(jobs);
+}
+
+static void in_quiet_a_pool_that_has_nothing_more_to_do_wakes(void **state)
+{
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(2), *pointers[] = {&jobs[0], &jobs[1]};
+    unsigned seen[2] = {0};
+
+    (void)state;
+    init_room(&r, true);
+    assert_int_equal(pool_new(2, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_set_quiet(p, true);
+    pool_push(p, pointers, 1);
+    wait_started(&r, 1);
+    pool_push(p, pointers + 1, 1);
+    wait_started(&r, 2);
+    jobs[0].last = jobs[1].last = false; /* as if the last of their chunk had been revoked */
+    open_room(&r);
+    wait_woken(&r, 1);
+    take_all(p, &r, 2, seen);
+    (void)pool_free(p, false);
+    free(jobs);
+}
+
+static void after_quiet_the_next_message_wakes_again(void **state)
+{
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(4), *pointers[] = {&jobs[3], &jobs[2], &jobs[0], &jobs[1]};
+    unsigned seen[4] = {0};
+
+    (void)state;
+    init_room(&r, true);
+    r.slow_below = 2;
+    assert_int_equal(pool_new(2, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_set_quiet(p, true);
+    pool_push(p, pointers, 4);
+    wait_started(&r, 4);
+    assert_int_equal(wakes_of(&r), 0);
+    pool_set_quiet(p, false);
+    take_all(p, &r, 2, seen); /* without a wake-up */
+    assert_int_equal(wakes_of(&r), 0);
+    open_room(&r);
+    wait_woken(&r, 1);
+    take_all(p, &r, 2, seen);
+    (void)pool_free(p, false);
+    free(jobs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +550,15 @@ int main(void)
         cmocka_unit_test(all_threads_work_at_once),
         cmocka_unit_test(a_waiting_job_can_be_revoked_and_a_started_one_cannot),
         cmocka_unit_test(a_job_is_either_started_or_revoked_never_both),
+        cmocka_unit_test(slow_jobs_hold_up_no_quick_one),
+        cmocka_unit_test(every_waiting_job_gets_a_sleeping_thread),
+        cmocka_unit_test(revoked_jobs_leave_no_trace_and_the_others_keep_their_order),
+        cmocka_unit_test(a_job_may_be_freed_when_it_was_revoked_or_has_ended),
+        cmocka_unit_test(the_first_message_wakes_and_the_others_do_not),
+        cmocka_unit_test(in_quiet_a_chunk_wakes_once_with_its_last_job),
+        cmocka_unit_test(in_quiet_every_chunk_wakes),
+        cmocka_unit_test(in_quiet_a_pool_that_has_nothing_more_to_do_wakes),
+        cmocka_unit_test(after_quiet_the_next_message_wakes_again),
         cmocka_unit_test(closing_waits_for_running_handlers_and_starts_no_more),
         cmocka_unit_test(abandoning_does_not_wait_for_a_handler_that_hangs),
     };

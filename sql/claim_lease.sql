@@ -1,0 +1,29 @@
+-- claim_lease: claims due jobs of one entrypoint by locking their rows, for as long as this transaction
+-- lasts. It changes nothing: without a settle the jobs are free when the transaction ends. When the
+-- client gives no sign for $4 while the transaction is open, the server ends the session.
+-- $1 int4  jobs wanted
+-- $2 text  entrypoint
+-- $3 int4  bytes of a job's payload and headers at most; larger ones are left out
+-- $4 text  the timeout, such as 2000ms
+-- $5 int8[]  ids that are not wanted
+-- > place tid, id int8, updated timestamptz, priority int4, attempts int4, ord int4, payload bytea,
+-- > headers jsonb, large bool, picked timestamptz    in the order (priority DESC, id); ord is 1
+-- locks: the rows, SKIP LOCKED, until the transaction ends
+-- index: {queue}_ep_prio_id_idx
+-- log: none
+-- notify: none
+/* pgqueuer lease */
+SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, 1 AS ord,
+       CASE WHEN coalesce(octet_length(q.payload), 0) + coalesce(octet_length(q.headers::text), 0) <= $3
+            THEN q.payload END AS payload,
+       CASE WHEN coalesce(octet_length(q.payload), 0) + coalesce(octet_length(q.headers::text), 0) <= $3
+            THEN q.headers END AS headers,
+       coalesce(octet_length(q.payload), 0) + coalesce(octet_length(q.headers::text), 0) > $3 AS large,
+       now() AS picked
+FROM :queue AS q
+WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
+      AND q.id <> ALL ($5::int8[])
+      AND (SELECT set_config('idle_in_transaction_session_timeout', $4, true)) IS NOT NULL
+ORDER BY q.priority DESC, q.id
+LIMIT $1
+FOR UPDATE OF q SKIP LOCKED

@@ -1,0 +1,48 @@
+-- claim_lease_after: claim_lease behind cursors: of each priority that is known only the rows behind the
+-- last one that was claimed, and everything of a higher priority than those. So dead rows in front,
+-- which a long transaction elsewhere keeps, are not walked again.
+-- $1 int4    jobs wanted
+-- $2 text    entrypoint
+-- $3 int4    bytes of a job's payload and headers at most; larger ones are left out
+-- $4 text    the timeout, such as 2000ms
+-- $5 int8[]  ids that are not wanted
+-- $6 int4[]  priorities, the highest first; at least one
+-- $7 int8[]  for each, the id behind which to look
+-- > place tid, id int8, updated timestamptz, priority int4, attempts int4, ord int4, payload bytea,
+-- > headers jsonb, large bool, picked timestamptz    in the order (priority DESC, id); ord is 1
+-- locks: the rows, SKIP LOCKED, until the transaction ends; no more than are returned
+-- index: {queue}_ep_prio_id_idx
+-- log: none
+-- notify: none
+/* pgqueuer lease */
+SELECT place, id, updated, priority, attempts, 1 AS ord,
+       CASE WHEN coalesce(octet_length(payload), 0) + coalesce(octet_length(headers::text), 0) <= $3
+            THEN payload END AS payload,
+       CASE WHEN coalesce(octet_length(payload), 0) + coalesce(octet_length(headers::text), 0) <= $3
+            THEN headers END AS headers,
+       coalesce(octet_length(payload), 0) + coalesce(octet_length(headers::text), 0) > $3 AS large,
+       now() AS picked
+FROM (
+    SELECT above.*
+    FROM (SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, q.payload, q.headers
+          FROM :queue AS q
+          WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
+                AND q.priority > ($6::int4[])[1] AND q.id <> ALL ($5::int8[])
+                AND (SELECT set_config('idle_in_transaction_session_timeout', $4, true)) IS NOT NULL
+          ORDER BY q.priority DESC, q.id
+          LIMIT $1
+          FOR UPDATE OF q SKIP LOCKED) AS above
+    UNION ALL
+    SELECT behind.*
+    FROM unnest($6, $7::int8[]) AS cursor (priority, id)
+    CROSS JOIN LATERAL (
+        SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, q.payload, q.headers
+        FROM :queue AS q
+        WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
+              AND q.priority = cursor.priority AND q.id > cursor.id AND q.id <> ALL ($5)
+        ORDER BY q.priority DESC, q.id
+        LIMIT $1
+        FOR UPDATE OF q SKIP LOCKED
+    ) AS behind
+    LIMIT $1
+) AS found

@@ -1,0 +1,325 @@
+/* The worker processes of a benchmark, seen from their parent. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "cli/bench_shared.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define END_US 3000000 /* for a worker to end after it was asked to */
+
+enum { WAIT_MS = 100 };
+
+static pgq_code make_shared(bench_fleet *fleet, pgq_error *err)
+{
+    void *memory = MAP_FAILED;
+
+    fleet->fd = memfd_create("pgqueuer-bench", MFD_CLOEXEC);
+    if (fleet->fd >= 0 && ftruncate(fleet->fd, (off_t)sizeof(bench_shared)) == 0)
+        memory = mmap(NULL, sizeof(bench_shared), PROT_READ | PROT_WRITE, MAP_SHARED, fleet->fd, 0);
+    if (memory == MAP_FAILED)
+        return error_set(err, PGQ_E_IO, "no shared memory for the workers: %s", strerror(errno));
+    fleet->shared = memory; /* all zero */
+    (void)sem_init(&fleet->shared->go, 1, 0);
+    (void)sem_init(&fleet->shared->news, 1, 0);
+    return PGQ_OK;
+}
+
+/* The environment of this process and one word more. The caller frees the array. */
+static char **child_environment(char *word)
+{
+    size_t count = 0;
+    char **copy;
+
+    while (environ[count] != NULL)
+        count++;
+    copy = calloc(count + 2, sizeof(*copy));
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, environ, count * sizeof(*copy));
+    copy[count] = word;
+    return copy;
+}
+
+/* The same program with the same arguments, in a process group of its own: Ctrl-C is for the
+ * parent, which ends the workers. */
+static int spawn(bench_fleet *fleet, int place, char **environment)
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    int status;
+
+    (void)sigemptyset(&none);
+    (void)sigfillset(&all);
+    if (posix_spawn_file_actions_init(&files) != 0)
+        return ENOMEM;
+    if (posix_spawnattr_init(&attributes) != 0) {
+        (void)posix_spawn_file_actions_destroy(&files);
+        return ENOMEM;
+    }
+    (void)posix_spawnattr_setsigmask(&attributes, &none);
+    (void)posix_spawnattr_setsigdefault(&attributes, &all);
+    (void)posix_spawnattr_setpgroup(&attributes, 0);
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                                    POSIX_SPAWN_SETPGROUP);
+    /* a copy onto itself clears close-on-exec; what a worker prints is no part of the table */
+    status = posix_spawn_file_actions_adddup2(&files, fleet->fd, fleet->fd);
+    if (status == 0)
+        status = posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
+    if (status == 0)
+        status = posix_spawn(&fleet->pids[place], "/proc/self/exe", &files, &attributes,
+                             fleet->b->argv, environment);
+    (void)posix_spawnattr_destroy(&attributes);
+    (void)posix_spawn_file_actions_destroy(&files);
+    if (status != 0)
+        fleet->pids[place] = 0;
+    return status;
+}
+
+static pgq_code start_one(bench_fleet *fleet, int place, pgq_error *err)
+{
+    char word[96];
+    char **environment;
+    int status;
+
+    (void)snprintf(word, sizeof(word), BENCH_VARIABLE "=%d:%d:%d", (int)getpid(), fleet->fd, place);
+    environment = child_environment(word);
+    status = environment != NULL ? spawn(fleet, place, environment) : ENOMEM;
+    free(environment);
+    if (status != 0)
+        return error_set(err, PGQ_E_IO, "a worker cannot be started: %s", strerror(status));
+    return PGQ_OK;
+}
+
+/* Takes the statuses of ended workers. One that did not say so first is an error. */
+static pgq_code reap(bench_fleet *fleet, pgq_error *err)
+{
+    pgq_code code = PGQ_OK;
+
+    for (int i = 0; i < fleet->count; i++) {
+        const bench_slot *slot = &fleet->shared->slots[i];
+        int status;
+
+        if (fleet->pids[i] == 0 || waitpid(fleet->pids[i], &status, WNOHANG) != fleet->pids[i])
+            continue;
+        fleet->pids[i] = 0;
+        if (atomic_load(&slot->state) != BENCH_STATE_ENDED)
+            code = error_set(err, PGQ_E_IO, "a worker has ended with %s %d",
+                             WIFSIGNALED(status) ? "signal" : "exit status",
+                             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        else if (slot->code != PGQ_OK && err != NULL) {
+            *err = slot->error;
+            code = slot->code;
+        }
+    }
+    return code;
+}
+
+static bool all_are(const bench_fleet *fleet, bench_state state)
+{
+    for (int i = 0; i < fleet->count; i++) {
+        if (atomic_load(&fleet->shared->slots[i].state) < (int)state)
+            return false;
+    }
+    return true;
+}
+
+static bool none_runs(const bench_fleet *fleet)
+{
+    for (int i = 0; i < fleet->count; i++) {
+        if (fleet->pids[i] != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Waits for news, a little. */
+static void wait_news(bench_fleet *fleet)
+{
+    struct timespec until;
+
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += WAIT_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_nsec -= 1000000000L;
+        until.tv_sec++;
+    }
+    (void)sem_timedwait(&fleet->shared->news, &until);
+}
+
+/* What can go wrong while the workers work. */
+static pgq_code look(bench_fleet *fleet, pgq_error *err)
+{
+    pgq_code code = bench_interrupted() ? bench_interruption(err) : reap(fleet, err);
+
+    return code == PGQ_OK ? bench_db_check(&fleet->b->db, err) : code;
+}
+
+static pgq_code wait_state(bench_fleet *fleet, bench_state state, pgq_error *err)
+{
+    pgq_code code = PGQ_OK;
+
+    while (code == PGQ_OK && !all_are(fleet, state)) {
+        wait_news(fleet);
+        code = look(fleet, err);
+    }
+    return code;
+}
+
+pgq_code bench_fleet_start(bench *b, const bench_way *way, bench_fleet *fleet, pgq_error *err)
+{
+    static const bench_task tasks[] = {
+        [BENCH_DRAIN] = BENCH_TASK_DRAIN,
+        [BENCH_LATENCY] = BENCH_TASK_TIME,
+        [BENCH_HORIZON] = BENCH_TASK_COUNT,
+        [BENCH_BACKLOG] = BENCH_TASK_COUNT,
+    };
+    const char *dsn = b->db.dsn;
+    bench_shared *shared;
+    pgq_code code;
+
+    *fleet = (bench_fleet){.b = b, .fd = -1};
+    code = make_shared(fleet, err);
+    if (code != PGQ_OK)
+        return code;
+    shared = fleet->shared;
+    shared->has_dsn = dsn != NULL;
+    if (dsn != NULL &&
+        snprintf(shared->dsn, sizeof(shared->dsn), "%s", dsn) >= (int)sizeof(shared->dsn))
+        return error_set(err, PGQ_E_LIMIT, "the DSN is longer than %d bytes", BENCH_DSN_BYTES - 1);
+    (void)snprintf(shared->schema, sizeof(shared->schema), "%s", b->db.schemas[way->place]);
+    shared->task = tasks[b->kind];
+    shared->lane = way->lane;
+    shared->policy = way->policy;
+    if (!way->plain) {
+        shared->batch_size = b->batch_size;
+        shared->lanes = b->lanes;
+        shared->threads = b->threads;
+        shared->lease_ms = b->lease_ms;
+    }
+    while (code == PGQ_OK && fleet->count < b->workers) {
+        code = start_one(fleet, fleet->count, err);
+        if (code == PGQ_OK)
+            fleet->count++;
+    }
+    return code == PGQ_OK ? wait_state(fleet, BENCH_STATE_LOADED, err) : code;
+}
+
+void bench_fleet_go(bench_fleet *fleet)
+{
+    for (int i = 0; i < fleet->count; i++)
+        (void)sem_post(&fleet->shared->go);
+}
+
+pgq_code bench_fleet_wait(bench_fleet *fleet, pgq_error *err)
+{
+    pgq_code code = PGQ_OK;
+
+    while (code == PGQ_OK && !none_runs(fleet)) {
+        wait_news(fleet);
+        code = look(fleet, err);
+    }
+    return code;
+}
+
+pgq_code bench_fleet_wait_listening(bench_fleet *fleet, pgq_error *err)
+{
+    return wait_state(fleet, BENCH_STATE_LISTENING, err);
+}
+
+void bench_fleet_step(bench_fleet *fleet, int64_t jobs)
+{
+    bench_shared *shared = fleet->shared;
+    long long base = atomic_load(&shared->started);
+
+    atomic_store(&shared->base_us, 0);
+    atomic_store(&shared->target_us, 0);
+    atomic_store(&shared->base, base);
+    atomic_store(&shared->target, base + jobs);
+}
+
+pgq_code bench_fleet_wait_step(bench_fleet *fleet, double *ret_seconds, pgq_error *err)
+{
+    const bench_shared *shared = fleet->shared;
+    pgq_code code = PGQ_OK;
+
+    while (code == PGQ_OK && atomic_load(&shared->target_us) == 0) {
+        wait_news(fleet);
+        code = look(fleet, err);
+    }
+    *ret_seconds = (double)(atomic_load(&shared->target_us) - atomic_load(&shared->base_us)) / 1e6;
+    return code;
+}
+
+pgq_code bench_fleet_wait_start(bench_fleet *fleet, int number, int64_t *ret_us, pgq_error *err)
+{
+    const bench_shared *shared = fleet->shared;
+    pgq_code code = PGQ_OK;
+
+    while (code == PGQ_OK && atomic_load(&shared->samples_us[number]) == 0) {
+        wait_news(fleet);
+        code = look(fleet, err);
+    }
+    *ret_us = atomic_load(&shared->samples_us[number]);
+    return code;
+}
+
+static void signal_all(const bench_fleet *fleet, int number)
+{
+    for (int i = 0; i < fleet->count; i++) {
+        if (fleet->pids[i] != 0)
+            (void)kill(fleet->pids[i], number);
+    }
+}
+
+static void add_work(const bench_fleet *fleet, bench_work *work)
+{
+    int64_t first_us = CLOCK_NEVER, end_us = 0;
+
+    *work = (bench_work){0};
+    for (int i = 0; i < fleet->count; i++) {
+        const bench_slot *slot = &fleet->shared->slots[i];
+        int64_t slot_first_us = atomic_load(&slot->first_us);
+
+        work->jobs += slot->jobs;
+        if (slot_first_us != 0) {
+            first_us = base_min_i64(first_us, slot_first_us);
+            end_us = base_max_i64(end_us, slot->end_us);
+            work->cpu_us += (double)(slot->end_cpu_us - slot->first_cpu_us);
+        }
+        if ((double)slot->peak_bytes / 1048576 > work->rss_mib)
+            work->rss_mib = (double)slot->peak_bytes / 1048576;
+    }
+    if (end_us > first_us)
+        work->seconds = (double)(end_us - first_us) / 1e6;
+}
+
+void bench_fleet_end(bench_fleet *fleet, bench_work *work)
+{
+    int64_t deadline_us = clock_monotonic_us() + END_US;
+
+    if (fleet->shared == NULL)
+        return;
+    bench_fleet_go(fleet); /* one that waits for it ends then */
+    signal_all(fleet, SIGTERM);
+    while (!none_runs(fleet)) {
+        if (clock_monotonic_us() > deadline_us)
+            signal_all(fleet, SIGKILL);
+        wait_news(fleet);
+        (void)reap(fleet, NULL);
+    }
+    if (work != NULL)
+        add_work(fleet, work);
+    (void)munmap(fleet->shared, sizeof(bench_shared));
+    if (fleet->fd >= 0)
+        (void)close(fleet->fd);
+    *fleet = (bench_fleet){.fd = -1};
+}

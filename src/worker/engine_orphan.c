@@ -1,0 +1,190 @@
+/* Orphans: jobs whose lease was lost, with an outcome or still running. RESOLVE has to find out
+ * whether they are ours. Source: engine.md 3. */
+#include "worker/engine_internal.h"
+#include "base/error.h"
+
+enum { RESOLVE_LEASES = 2 }; /* so many of them a resolve waits for a lock */
+
+/* What was said of it may have been carried out: its end, or that it goes on as a picked job. */
+static void doubt(engine_job *job)
+{
+    job->uncertain |= job->state == JOB_SETTLING;
+    job->maybe_picked |= job->moving;
+}
+
+/* Nothing of it is under way any more. One that was found unstarted meanwhile, and that nothing can
+ * have picked, is free. */
+static void stand_still(engine *e, engine_job *job)
+{
+    job->moving = false;
+    if (!job->dropped || job->uncertain || job->maybe_picked)
+        return;
+    e->counts.released++;
+    engine_want_sweep(e);
+    engine_forget(e, job);
+}
+
+void engine_lose_lease(engine *e, engine_lane *lane, bool sent)
+{
+    bool any = lane->lease.jobs.count > 0;
+
+    while (lane->lease.jobs.first != NULL) {
+        engine_job *job = LIST_ENTRY(lane->lease.jobs.first, engine_job, member);
+
+        engine_leave_lease(job);
+        job->orphan = true;
+        e->orphans++;
+        if (sent)
+            doubt(job);
+        if (job->state == JOB_SETTLING)
+            engine_finish_again(e, job);
+        else if (job->state == JOB_HANDED && job->place == PLACE_POOL && !job->moving &&
+                 !job->dropped)
+            engine_revoke(e, job);
+        stand_still(e, job);
+    }
+    lane->lease_count = 0;
+    if (any) {
+        e->orphan_fence = ++e->fences_said;
+        (void)engine_act(e, ACTION_FENCE);
+        engine_say(e, NOTE_LEASE_LOST, (int)(lane - e->lanes), 0, (int64_t)e->orphans, NULL);
+    }
+    engine_close_lease(e, lane);
+    engine_want_sweep(e);
+    engine_wake(e);
+}
+
+/* The first orphan whose turn it is: with an outcome, or running. */
+static engine_job *first_orphan(const engine *e)
+{
+    for (list_link *link = e->jobs[JOB_DONE].first; link != NULL; link = link->next) {
+        engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+        if (job->orphan && !job->moving)
+            return job;
+    }
+    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next) {
+        engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+        if (job->orphan && !job->moving)
+            return job;
+    }
+    return NULL;
+}
+
+/* One at a time, and when the revocations are decided. */
+bool engine_resolve_wanted(const engine *e, int64_t now_us)
+{
+    return e->orphans > 0 && now_us >= e->settle_not_before_us &&
+           e->fences_heard >= e->orphan_fence && !engine_any_said(e, SENTENCE_RESOLVE) &&
+           first_orphan(e) != NULL;
+}
+
+/* No claim that could bring one of them as a picked job may be under way. */
+bool engine_resolve_due(const engine *e, int64_t now_us)
+{
+    return engine_outstanding(e, false) == 0 && engine_resolve_wanted(e, now_us);
+}
+
+void engine_add_resolve(engine *e, engine_lane *lane)
+{
+    const engine_job *first = first_orphan(e);
+    job_state state = first->state;
+    uint32_t group = first->group;
+    sentence *s = engine_add_sentence(lane, SENTENCE_RESOLVE);
+    size_t bytes = 0;
+
+    lane->job_count = 0;
+    for (list_link *link = e->jobs[state].first, *next; link != NULL; link = next) {
+        engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+        next = link->next;
+        if (!job->orphan || job->moving || job->group != group)
+            continue;
+        bytes += job->outcome.text_bytes;
+        if (lane->job_count == ENGINE_SETTLE_MAX ||
+            (lane->job_count > 0 && bytes > ENGINE_SETTLE_TEXT_BYTES))
+            break;
+        lane->items[lane->job_count] = engine_item_of(job, state == JOB_DONE && !job->refused);
+        lane->jobs[lane->job_count++] = job;
+        if (state == JOB_DONE && !job->refused)
+            engine_move(e, job, JOB_SETTLING);
+        else
+            job->moving = true;
+        job->stamp = 0;
+    }
+    s->of.settle.items = lane->items;
+    s->of.settle.count = lane->job_count;
+    s->of.settle.wait_us = RESOLVE_LEASES * e->config.lease_us;
+}
+
+void engine_unresolve(engine *e, engine_lane *lane, bool sent)
+{
+    for (size_t i = 0; i < lane->job_count; i++) {
+        engine_job *job = lane->jobs[i];
+
+        if (sent)
+            doubt(job);
+        if (job->state == JOB_SETTLING)
+            engine_finish_again(e, job);
+        stand_still(e, job);
+    }
+    lane->job_count = 0;
+}
+
+/* The claim is gone, or what the lease's end wrote was carried out. */
+static void resolved_nothing(engine *e, engine_job *job)
+{
+    if (job->state != JOB_HANDED) {
+        engine_settled_nothing(e, job);
+        return;
+    }
+    engine_no_orphan(e, job);
+    engine_lose_moving(e, job);
+}
+
+void engine_orphan_lost(engine *e, engine_job *job)
+{
+    resolved_nothing(e, job);
+}
+
+void engine_orphan_picked(engine *e, int64_t now_us, engine_lane *lane, engine_job *job,
+                          int64_t stamp)
+{
+    job->stamp = stamp;
+    engine_become_picked(e, now_us, lane, job);
+}
+
+void engine_hear_resolve(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
+{
+    bool ends = lane->items[0].status != PGQ_STATUS_PICKED;
+    size_t next = 0;
+
+    if (reply->refused && ends) {
+        engine_refuse_settle(e, now_us, lane, reply);
+        lane->job_count = 0;
+        return;
+    }
+    if (reply->refused) {
+        engine_unresolve(e, lane, false);
+        e->settle_not_before_us = now_us + backoff_next(&e->refusal_backoff, &e->random);
+        return;
+    }
+    backoff_reset(&e->refusal_backoff);
+    engine_fold_wanted(e);
+    for (size_t i = 0; i < lane->job_count; i++) {
+        engine_job *job = lane->jobs[i];
+        bool written = next < reply->place_count && reply->places[next] == i;
+
+        if (!written) {
+            resolved_nothing(e, job);
+        } else if (ends) {
+            engine_settled(e, now_us, job);
+        } else {
+            job->stamp = reply->stamps[next];
+            engine_become_picked(e, now_us, lane, job);
+        }
+        next += written;
+    }
+    lane->job_count = 0;
+}

@@ -1,0 +1,392 @@
+/* What the engine must get to however busy it is: scripted, where the simulator's histories are too
+ * short or too mild. */
+#include "unit.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "worker/engine.h"
+
+enum {
+    LANES = 4, /* with the control lane */
+    THREADS = 4,
+    BATCH = 10,
+    MS = 1000,
+    SECOND = 1000 * MS,
+    LEASED = 0, /* the entrypoints */
+    PICKED = 1,
+    JOBS_MAX = 4096
+};
+
+typedef struct stage {
+    engine *e;
+    int64_t now_us, last_id;
+    const engine_flight *flights[LANES];
+    size_t heard[LANES];
+    int turn;
+    struct {
+        void *job;
+        int64_t id;
+    } started[JOBS_MAX];
+    size_t started_count;
+    size_t said[SENTENCE_HORIZON + 1];
+    size_t stale_looks, row_claims, sweeps, cursor_claims;
+    int64_t held; /* a leased job that does not end; 0: the next one; -1: none */
+    bool finished;
+    /* how the database answers */
+    size_t lease_rows, claim_rows; /* at most */
+    int64_t sweep_us;              /* what one takes longer than another claim */
+    uint32_t picked;               /* the entrypoint of the row lane */
+    bool large, deaf;
+} stage;
+
+static const engine_entrypoint entrypoints[] = {
+    [LEASED] = {.silence_us = 30 * SECOND, .lane = PGQ_LANE_LEASE},
+    [PICKED] = {.silence_us = 30 * SECOND, .lane = PGQ_LANE_ROW},
+};
+
+static void carry_out(stage *s)
+{
+    engine_action action;
+
+    while (engine_next(s->e, &action)) {
+        if (action.kind == ACTION_CONNECT) {
+            engine_lane_ready(s->e, s->now_us, action.lane, 100 + action.lane);
+        } else if (action.kind == ACTION_FLY) {
+            s->flights[action.lane] = action.flight;
+            s->heard[action.lane] = 0;
+            for (size_t i = 0; i < action.flight->count; i++) {
+                const sentence *said = &action.flight->sentences[i];
+
+                s->said[said->kind]++;
+                s->sweeps += said->kind == SENTENCE_LEASE && said->of.lease.cursors == NULL;
+                s->cursor_claims += said->kind == SENTENCE_LEASE && said->of.lease.cursors != NULL;
+                if (said->kind != SENTENCE_CLAIM)
+                    continue;
+                s->stale_looks += said->of.claim.known != NULL;
+                s->row_claims += said->of.claim.ids == NULL;
+            }
+        } else if (action.kind == ACTION_START) {
+            assert_true(s->started_count < JOBS_MAX);
+            s->started[s->started_count].id = (intptr_t)action.body;
+            s->started[s->started_count++].job = action.job;
+        } else if (action.kind == ACTION_FENCE) {
+            engine_fenced(s->e, s->now_us);
+        } else if (action.kind == ACTION_FINISH) {
+            s->finished = true;
+        }
+    }
+}
+
+static void open_stage_of(stage *s, const engine_entrypoint *first, size_t count, int64_t lease_us,
+                          bool drain)
+{
+    engine_config config = {
+        .lanes = LANES - 1,
+        .threads = THREADS,
+        .batch_size = BATCH,
+        .dequeue_timeout_us = 30 * SECOND,
+        .heartbeat_timeout_us = 30 * SECOND,
+        .probe_interval_us = 10 * SECOND,
+        .probe_timeout_us = 5 * SECOND,
+        .lease_us = lease_us,
+        .drain = drain,
+        .entrypoints = first,
+        .entrypoint_count = count,
+    };
+
+    *s = (stage){.now_us = SECOND, .held = -1, .picked = (uint32_t)(count - 1)};
+    assert_int_equal(engine_new(&config, &s->e), PGQ_OK);
+    engine_start(s->e, s->now_us);
+    carry_out(s);
+}
+
+static void open_stage(stage *s, size_t entrypoint_count, int64_t lease_us)
+{
+    open_stage_of(s, entrypoints, entrypoint_count, lease_us, false);
+}
+
+static void close_stage(stage *s)
+{
+    s->e = engine_free(s->e);
+}
+
+/* New jobs. Their bodies are numbers. */
+static size_t make_rows(stage *s, const sentence *said, claimed_row *rows)
+{
+    bool lease = said->kind == SENTENCE_LEASE, ids = !lease && said->of.claim.ids != NULL;
+    size_t wanted = (size_t)(lease ? said->of.lease.batch : said->of.claim.batch);
+    size_t most = lease ? s->lease_rows : s->claim_rows;
+    bool fresh = lease || ids || said->of.claim.shares == NULL;
+
+    for (size_t i = 0; !fresh && i < said->of.claim.share_count; i++)
+        fresh |= said->of.claim.shares[i].most > 0;
+    if (!fresh)
+        return 0;
+    if (!ids && wanted > most)
+        wanted = most;
+    for (size_t i = 0; i < wanted; i++) {
+        int64_t id = ids ? said->of.claim.ids[i] : 2 * ++s->last_id + lease;
+        bool large = lease && s->large;
+
+        rows[i] = (claimed_row){
+            .token = {id, id},
+            .entrypoint = lease || ids ? LEASED : s->picked,
+            .body = large ? NULL : (void *)(intptr_t)id,
+            .large = large,
+        };
+    }
+    return wanted;
+}
+
+/* Answers all that the lane has said, as a database that refuses nothing. */
+static void answer(stage *s, int lane)
+{
+    size_t left = s->flights[lane] != NULL ? s->flights[lane]->count : 0;
+
+    while (left-- > 0) {
+        const sentence *said = &s->flights[lane]->sentences[s->heard[lane]++];
+        sentence_reply reply = {.next_due_us = CLOCK_NEVER, .next_stale_us = CLOCK_NEVER};
+        claimed_row rows[BATCH];
+        uint32_t places[ENGINE_SETTLE_MAX];
+        int64_t stamps[ENGINE_SETTLE_MAX];
+
+        if (said->kind == SENTENCE_LEASE && said->of.lease.cursors == NULL)
+            s->now_us += s->sweep_us;
+        reply.rows = rows;
+        reply.places = places;
+        reply.stamps = stamps;
+        if (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM)
+            reply.row_count = make_rows(s, said, rows);
+        if (said->kind == SENTENCE_SETTLE || said->kind == SENTENCE_CONCLUDE ||
+            said->kind == SENTENCE_RESOLVE) {
+            for (size_t i = 0; i < said->of.settle.count; i++) {
+                if (said->kind == SENTENCE_CONCLUDE &&
+                    said->of.settle.items[i].status != PGQ_STATUS_PICKED)
+                    continue;
+                stamps[reply.place_count] = s->now_us;
+                places[reply.place_count++] = (uint32_t)i;
+            }
+        }
+        if (left == 0)
+            s->flights[lane] = NULL;
+        if (said->kind == SENTENCE_PING && !s->deaf)
+            engine_heard(s->e, s->now_us);
+        engine_reply(s->e, s->now_us, lane, &reply);
+        carry_out(s);
+    }
+}
+
+static void end_jobs(stage *s)
+{
+    engine_outcome outcome = {.status = PGQ_STATUS_SUCCESSFUL, .run_us = 100};
+    size_t kept = 0, count = s->started_count;
+
+    for (size_t i = 0; i < count; i++) {
+        if (s->held == 0 && s->started[i].id % 2 == 1)
+            s->held = s->started[i].id;
+        if (s->started[i].id == s->held)
+            s->started[kept++] = s->started[i];
+        else
+            engine_outcome_of(s->e, s->now_us, s->started[i].job, &outcome);
+    }
+    s->started_count = kept;
+    carry_out(s);
+}
+
+static void pass(stage *s, int64_t us)
+{
+    s->now_us += us;
+    if (s->now_us >= engine_deadline(s->e)) {
+        engine_tick(s->e, s->now_us);
+        carry_out(s);
+    }
+}
+
+/* Everything is answered in turn, each lane's words a while after the other's. */
+static void work(stage *s, int64_t for_us, int64_t step_us)
+{
+    int64_t end_us = s->now_us + for_us;
+
+    while (s->now_us < end_us) {
+        s->turn = (s->turn + 1) % LANES;
+        answer(s, 0);
+        answer(s, s->turn);
+        end_jobs(s);
+        pass(s, step_us);
+    }
+}
+
+static void silent_workers_jobs_are_looked_for_while_leases_come_back_full(void **state)
+{
+    stage s;
+    size_t before;
+
+    (void)state;
+    open_stage(&s, 1, 250 * MS);
+    s.lease_rows = BATCH;
+    work(&s, 2 * SECOND, MS);
+    before = s.stale_looks;
+    work(&s, 10 * SECOND, MS);
+    assert_in_range(s.stale_looks - before, 4, 20);
+    close_stage(&s);
+}
+
+static void orphans_are_resolved_while_claims_come_back_full(void **state)
+{
+    pgq_error error = PGQ_ERROR_INIT;
+    stage s;
+
+    (void)state;
+    open_stage(&s, 2, 250 * MS);
+    s.lease_rows = s.claim_rows = BATCH;
+    work(&s, SECOND, MS);
+    s.held = 0;
+    for (int i = 0; i < 100 && (s.held == 0 || s.flights[1] != NULL); i++)
+        work(&s, MS, MS);
+    assert_null(s.flights[1]); /* it has nothing to say, as its lease has a job that runs */
+    assert_int_equal(s.said[SENTENCE_RESOLVE], 0);
+    engine_lane_lost(s.e, s.now_us, 1, &error);
+    carry_out(&s);
+    work(&s, 2 * SECOND, MS);
+    assert_in_range(s.said[SENTENCE_RESOLVE], 1, 2); /* what has ended, and what runs */
+    close_stage(&s);
+}
+
+static void a_lease_ends_before_a_worker_that_may_not_wait_any_longer_does(void **state)
+{
+    stage s;
+
+    (void)state;
+    open_stage(&s, 1, 5 * SECOND);
+    s.lease_rows = 2;
+    for (int i = 0; i < 20 && s.started_count < 2; i++) {
+        for (int lane = 0; lane < LANES; lane++)
+            answer(&s, lane);
+        pass(&s, MS);
+    }
+    assert_int_equal(s.started_count, 2);
+    s.held = s.started[0].id;
+    end_jobs(&s);
+    assert_int_equal(s.said[SENTENCE_CONCLUDE], 0);
+    engine_hurry(s.e, s.now_us);
+    carry_out(&s);
+    for (int i = 0; i < 2000 && !s.finished; i++) {
+        for (int lane = 0; lane < LANES; lane++)
+            answer(&s, lane);
+        pass(&s, MS);
+    }
+    assert_true(s.finished);
+    assert_int_equal(s.said[SENTENCE_CONCLUDE], 1);
+    close_stage(&s);
+}
+
+static void a_deaf_worker_looks_more_often_for_what_leases_bring(void **state)
+{
+    stage s;
+    size_t before;
+
+    (void)state;
+    open_stage(&s, 1, 250 * MS);
+    s.lease_rows = 1;
+    s.deaf = true;
+    work(&s, 2 * SECOND, MS);
+    before = s.said[SENTENCE_LEASE];
+    work(&s, SECOND, MS);
+    assert_in_range(s.said[SENTENCE_LEASE] - before, 20, 400);
+    close_stage(&s);
+}
+
+static void large_jobs_leave_room_for_claims_of_the_row_lane(void **state)
+{
+    stage s;
+    size_t before;
+
+    (void)state;
+    open_stage(&s, 2, 250 * MS);
+    s.lease_rows = BATCH;
+    s.large = true;
+    work(&s, SECOND, MS);
+    before = s.row_claims;
+    for (int i = 0; i < 10; i++) {
+        engine_notified(s.e, s.now_us);
+        carry_out(&s);
+        work(&s, 100 * MS, MS);
+    }
+    assert_in_range(s.row_claims - before, 5, 1000);
+    close_stage(&s);
+}
+
+static void a_drain_does_not_believe_a_probe_that_its_own_retry_overtook(void **state)
+{
+    engine_outcome retry = {.status = PGQ_STATUS_QUEUED, .run_us = 100, .delay_ms = 60 * 1000};
+    stage s;
+
+    (void)state;
+    open_stage_of(&s, &entrypoints[PICKED], 1, 250 * MS, true);
+    s.claim_rows = 1;
+    for (int i = 0; i < 1000 && s.said[SENTENCE_PROBE] == 0; i++) {
+        for (int lane = 0; lane < LANES && s.said[SENTENCE_PROBE] == 0; lane++)
+            answer(&s, lane);
+        if (s.started_count > 0)
+            s.claim_rows = 0;
+        pass(&s, MS);
+    }
+    assert_int_equal(s.said[SENTENCE_PROBE], 1);
+    assert_int_equal(s.started_count, 1);
+    engine_outcome_of(s.e, s.now_us, s.started[0].job, &retry);
+    carry_out(&s);
+    for (int i = 0; i < 1000; i++) {
+        for (int lane = 1; lane < LANES; lane++)
+            answer(&s, lane);
+        pass(&s, MS);
+    }
+    assert_int_equal(s.said[SENTENCE_SETTLE], 1);
+    assert_int_equal(s.said[SENTENCE_PROBE], 1);
+    answer(&s, 0); /* it saw the job picked, and no other */
+    for (int i = 0; i < 100 && !s.finished; i++)
+        pass(&s, MS);
+    assert_false(s.finished);
+    close_stage(&s);
+}
+
+static void a_worker_that_rests_behind_cursors_wakes_for_the_sweep(void **state)
+{
+    stage s;
+    size_t before;
+
+    (void)state;
+    open_stage(&s, 1, 250 * MS);
+    s.lease_rows = BATCH;
+    s.sweep_us = 50 * MS;
+    work(&s, 3 * SECOND, MS);
+    before = s.sweeps;
+    for (int i = 0; i < 1000 && s.sweeps == before; i++)
+        work(&s, MS, MS);
+    before = s.cursor_claims;
+    for (int i = 0; i < 100 && s.cursor_claims == before; i++)
+        work(&s, MS, MS);
+    s.lease_rows = 0; /* the queue ends, as far as claims behind cursors see */
+    before = s.sweeps;
+    work(&s, 20 * MS, MS);
+    assert_int_equal(s.sweeps, before); /* four times what it costs lie between two */
+    work(&s, 2 * SECOND, MS);
+    assert_in_range(s.sweeps - before, 1, 10);
+    close_stage(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(silent_workers_jobs_are_looked_for_while_leases_come_back_full),
+        cmocka_unit_test(orphans_are_resolved_while_claims_come_back_full),
+        cmocka_unit_test(a_lease_ends_before_a_worker_that_may_not_wait_any_longer_does),
+        cmocka_unit_test(a_deaf_worker_looks_more_often_for_what_leases_bring),
+        cmocka_unit_test(large_jobs_leave_room_for_claims_of_the_row_lane),
+        cmocka_unit_test(a_drain_does_not_believe_a_probe_that_its_own_retry_overtook),
+        cmocka_unit_test(a_worker_that_rests_behind_cursors_wakes_for_the_sweep),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
