@@ -1,0 +1,548 @@
+/* The bare loop: the work of a leasing worker done by hand, with libpq and the same SQL, and
+ * nothing around it. No code of the product is in here: it is the limit that the product is
+ * measured against.
+ *
+ *     cc -O2 -D_GNU_SOURCE -o bare bench/bare.c -I$(pg_config --includedir) -lpq -lpthread
+ *     BARE_DSN=... bare SCHEMA POLICY BATCH CONNECTIONS [cursor]
+ *
+ * It connects, prints `ready`, and obeys lines on its standard input:
+ *
+ *     drain N     claims and settles until N jobs are done, or (0) until nothing is left
+ *                 -> `drained JOBS SECONDS CPU_US PEAK_KIB`
+ *     latency N   enqueues N jobs, one commit each, and waits for each to be in hand
+ *                 -> N lines `sample US`, then the line `drained ...`
+ *
+ * drain: each connection has a thread, which sends per batch one pipelined round trip: settle,
+ * COMMIT, BEGIN and claim. latency: one thread listens, claims and settles, the other one enqueues.
+ */
+#include "bare_sql.h"
+
+#include <libpq-fe.h>
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+enum {
+    CONNECTIONS_MAX = 8,
+    BATCH_MAX = 1000,
+    SQL_BYTES = 4096,
+    ARRAY_HEAD_BYTES = 20,
+    TID_BYTES = 6,
+    INT8_BYTES = 8,
+    EMPTY_BYTES = 12, /* of an array */
+    PAYLOAD_MAX = 131072,
+    INT8_OID = 20,
+    INT4_OID = 23,
+    TEXT_OID = 25,
+    TID_OID = 27,
+    INT4_ARRAY_OID = 1007,
+    INT8_ARRAY_OID = 1016,
+    IDLE_MS = 3, /* between two jobs of `latency`, for the listener to be idle again */
+    WAIT_MS = 5000
+};
+
+typedef struct loop {
+    const char *schema, *policy;
+    int batch, connections;
+    bool cursor;
+    atomic_llong claimed; /* by all threads, in this run */
+    long long limit;
+    atomic_llong first_us;
+} loop;
+
+typedef struct lane {
+    loop *loop;
+    PGconn *conn;
+    pthread_t thread;
+    long long done;
+    int64_t cursor, end_us;
+    int rows; /* claimed and not settled yet */
+    unsigned char places[ARRAY_HEAD_BYTES + BATCH_MAX * (4 + TID_BYTES)];
+} lane;
+
+static void die(const char *what, PGconn *conn)
+{
+    (void)fprintf(stderr, "bare: %s: %s", what, conn != NULL ? PQerrorMessage(conn) : "\n");
+    exit(1);
+}
+
+static int64_t now_us(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t cpu_us(void)
+{
+    struct rusage used;
+
+    (void)getrusage(RUSAGE_SELF, &used);
+    return (int64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
+           used.ru_utime.tv_usec + used.ru_stime.tv_usec;
+}
+
+/* Not ru_maxrss: that begins with the size of whoever started us. */
+static long peak_kib(void)
+{
+    FILE *status = fopen("/proc/self/status", "re");
+    char line[256];
+    long kib = 0;
+
+    while (status != NULL && fgets(line, sizeof(line), status) != NULL) {
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kib = strtol(line + 6, NULL, 10);
+    }
+    if (status != NULL)
+        (void)fclose(status);
+    return kib;
+}
+
+static void run(PGconn *conn, const char *sql)
+{
+    PGresult *result = PQexec(conn, sql);
+
+    if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
+        die(sql, conn);
+    PQclear(result);
+}
+
+/* ---- the SQL ---- */
+
+enum { STATEMENTS = sizeof(statements) / sizeof(statements[0]) };
+
+static void print_sql(void)
+{
+    for (int i = 0; i < STATEMENTS; i++)
+        (void)printf("-- %s\n%s\n", statements[i].name, statements[i].sql);
+}
+
+/* Writes the statement with the names of the queue's objects. */
+static void expand(const loop *l, const char *sql, char *text)
+{
+    static const struct {
+        const char *word, *before, *after; /* what stands around the schema's name */
+    } objects[] = {{":queue", "", ".pgqueuer"},
+                   {":log", "", ".pgqueuer_log"},
+                   {":statistics_literal", "'", ".pgqueuer_statistics'"},
+                   {":counts", "pgqueuer_c_", ".counts"},
+                   {":status", "", ".pgqueuer_status"}};
+    enum { OBJECTS = sizeof(objects) / sizeof(objects[0]) };
+    char *end = text + SQL_BYTES;
+
+    while (*sql != '\0' && text < end - 1) {
+        int i = 0;
+
+        while (i < OBJECTS && strncmp(sql, objects[i].word, strlen(objects[i].word)) != 0)
+            i++;
+        if (i == OBJECTS) {
+            *text++ = *sql++;
+            continue;
+        }
+        text += snprintf(text, (size_t)(end - text), "%s%s%s", objects[i].before, l->schema,
+                         objects[i].after);
+        sql += strlen(objects[i].word);
+        if (text >= end)
+            die("a statement is too long", NULL);
+    }
+    *text = '\0';
+}
+
+static void prepare(const loop *l, PGconn *conn, const char *name, const char *sql)
+{
+    static const Oid types[] = {INT4_OID,       TEXT_OID,       INT4_OID,      TEXT_OID,
+                                INT8_ARRAY_OID, INT4_ARRAY_OID, INT8_ARRAY_OID};
+    char text[SQL_BYTES];
+    int params = strcmp(name, "claim_lease") == 0         ? 5
+                 : strcmp(name, "claim_lease_after") == 0 ? 7
+                                                          : 0;
+    PGresult *result;
+
+    expand(l, sql, text);
+    result = PQprepare(conn, name, text, params, types);
+    if (PQresultStatus(result) != PGRES_COMMAND_OK)
+        die(name, conn);
+    PQclear(result);
+}
+
+static PGconn *connect_one(const loop *l)
+{
+    const char *keys[] = {"dbname", "fallback_application_name", NULL};
+    const char *values[] = {getenv("BARE_DSN"), "pgqueuer-bench", NULL};
+    PGconn *conn = PQconnectdbParams(keys, values, 1);
+
+    if (PQstatus(conn) != CONNECTION_OK)
+        die("connecting", conn);
+    for (int i = 0; i < STATEMENTS; i++)
+        prepare(l, conn, statements[i].name, statements[i].sql);
+    return conn;
+}
+
+static void put(unsigned char *at, uint64_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        at[i] = (unsigned char)(value >> (8 * (bytes - 1 - i)));
+}
+
+static int64_t get(const char *from, int bytes)
+{
+    uint64_t value = 0;
+
+    for (int i = 0; i < bytes; i++)
+        value = value << 8 | (unsigned char)from[i];
+    return (int64_t)value;
+}
+
+static void array_head(unsigned char *at, uint32_t oid, int count)
+{
+    put(at, count > 0 ? 1 : 0, 4);
+    put(at + 4, 0, 4);
+    put(at + 8, oid, 4);
+    put(at + 12, (uint64_t)count, 4);
+    put(at + 16, 1, 4);
+}
+
+/* Behind the cursor of the only priority there is, or from the front. */
+static void send_claim(lane *a, int jobs)
+{
+    unsigned char count[4], payload_max[4], nothing[EMPTY_BYTES] = {0};
+    unsigned char priorities[ARRAY_HEAD_BYTES + 8], cursors[ARRAY_HEAD_BYTES + 4 + INT8_BYTES];
+    const char *values[] = {(char *)count,  "bench",         (char *)payload_max,
+                            "1000ms",       (char *)nothing, (char *)priorities,
+                            (char *)cursors};
+    int lengths[] = {sizeof(count),  5, sizeof(payload_max), 6, EMPTY_BYTES, sizeof(priorities),
+                     sizeof(cursors)};
+    int formats[] = {1, 1, 1, 1, 1, 1, 1};
+    bool after = a->loop->cursor;
+
+    put(count, (uint64_t)jobs, 4);
+    put(payload_max, PAYLOAD_MAX, 4);
+    put(nothing + 8, INT8_OID, 4);
+    array_head(priorities, INT4_OID, 1);
+    put(priorities + ARRAY_HEAD_BYTES, 4, 4);
+    put(priorities + ARRAY_HEAD_BYTES + 4, 0, 4);
+    array_head(cursors, INT8_OID, 1);
+    put(cursors + ARRAY_HEAD_BYTES, INT8_BYTES, 4);
+    put(cursors + ARRAY_HEAD_BYTES + 4, (uint64_t)a->cursor, INT8_BYTES);
+    if (PQsendQueryPrepared(a->conn, "begin", 0, NULL, NULL, NULL, 1) == 0 ||
+        PQsendQueryPrepared(a->conn, after ? "claim_lease_after" : "claim_lease", after ? 7 : 5,
+                            values, lengths, formats, 1) == 0 ||
+        PQpipelineSync(a->conn) == 0)
+        die("sending", a->conn);
+}
+
+static void send_settle(lane *a)
+{
+    bool quiet = strcmp(a->loop->policy, "failures") == 0;
+    unsigned char log_rows[4];
+    const char *values[] = {(char *)a->places, (char *)log_rows};
+    int lengths[] = {ARRAY_HEAD_BYTES + a->rows * (4 + TID_BYTES), sizeof(log_rows)};
+    int formats[] = {1, 1};
+
+    array_head(a->places, TID_OID, a->rows);
+    put(log_rows, strcmp(a->loop->policy, "full") == 0 ? 2 : 1, 4);
+    if (PQsendQueryPrepared(a->conn, quiet ? "settle_quiet" : "settle_done_counted", quiet ? 1 : 2,
+                            values, lengths, formats, 1) == 0 ||
+        PQpipelineSync(a->conn) == 0)
+        die("sending", a->conn);
+}
+
+static void send_commit(lane *a)
+{
+    if (PQsendQueryPrepared(a->conn, "commit", 0, NULL, NULL, NULL, 1) == 0 ||
+        PQpipelineSync(a->conn) == 0)
+        die("sending", a->conn);
+}
+
+/* ---- the answers ---- */
+
+/* One statement's result; the NULL that follows it is taken too. */
+static PGresult *take(lane *a)
+{
+    PGresult *result = PQgetResult(a->conn);
+    ExecStatusType status = PQresultStatus(result);
+
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+        die("a statement failed", a->conn);
+    if (PQgetResult(a->conn) != NULL)
+        die("one result too many", NULL);
+    return result;
+}
+
+static void take_sync(lane *a)
+{
+    PGresult *result = PQgetResult(a->conn);
+
+    if (PQresultStatus(result) != PGRES_PIPELINE_SYNC)
+        die("no sync", a->conn);
+    PQclear(result);
+}
+
+static void take_settled(lane *a)
+{
+    PQclear(take(a));
+    take_sync(a);
+}
+
+static void take_committed(lane *a)
+{
+    PGresult *result = take(a);
+
+    if (strcmp(PQcmdStatus(result), "COMMIT") != 0)
+        die("not committed", NULL);
+    PQclear(result);
+    take_sync(a);
+}
+
+/* Claimed rows: what would be handed to handlers is read, and noted for the settle. */
+static void take_claimed(lane *a)
+{
+    PGresult *result;
+    unsigned char *at = a->places + ARRAY_HEAD_BYTES;
+
+    PQclear(take(a)); /* BEGIN */
+    result = take(a);
+    a->rows = PQntuples(result);
+    for (int row = 0; row < a->rows; row++, at += 4 + TID_BYTES) {
+        int64_t id = get(PQgetvalue(result, row, 1), INT8_BYTES);
+
+        put(at, TID_BYTES, 4);
+        memcpy(at + 4, PQgetvalue(result, row, 0), TID_BYTES);
+        if (id > a->cursor)
+            a->cursor = id;
+    }
+    PQclear(result);
+    take_sync(a);
+}
+
+/* ---- drain ---- */
+
+/* How many jobs the next claim may bring. */
+static int wanted(loop *l)
+{
+    long long left = l->limit - atomic_load(&l->claimed);
+
+    if (l->limit == 0)
+        return l->batch;
+    return left <= 0 ? 0 : left < l->batch ? (int)left : l->batch;
+}
+
+static void *drain_lane(void *argument)
+{
+    lane *a = argument;
+    loop *l = a->loop;
+    long long none = 0;
+
+    a->done = 0;
+    send_claim(a, wanted(l));
+    take_claimed(a);
+    (void)atomic_compare_exchange_strong(&l->first_us, &none, now_us());
+    while (a->rows > 0) {
+        a->done += a->rows;
+        (void)atomic_fetch_add(&l->claimed, a->rows);
+        send_settle(a);
+        send_commit(a);
+        send_claim(a, wanted(l));
+        take_settled(a);
+        take_committed(a);
+        a->end_us = now_us();
+        take_claimed(a);
+    }
+    send_commit(a);
+    take_committed(a);
+    return NULL;
+}
+
+static void drain(loop *l, lane *lanes, long long limit)
+{
+    int64_t cpu_before = cpu_us(), end_us = 0;
+    long long done = 0, first_us;
+
+    l->limit = limit;
+    atomic_store(&l->claimed, 0);
+    atomic_store(&l->first_us, 0);
+    for (int i = 0; i < l->connections; i++) {
+        lanes[i].end_us = 0;
+        if (pthread_create(&lanes[i].thread, NULL, drain_lane, &lanes[i]) != 0)
+            die("no thread", NULL);
+    }
+    for (int i = 0; i < l->connections; i++) {
+        (void)pthread_join(lanes[i].thread, NULL);
+        done += lanes[i].done;
+        if (lanes[i].end_us > end_us)
+            end_us = lanes[i].end_us;
+    }
+    first_us = atomic_load(&l->first_us);
+    (void)printf("drained %lld %.6f %lld %ld\n", done,
+                 end_us > first_us ? (double)(end_us - first_us) / 1e6 : 0.0,
+                 (long long)(cpu_us() - cpu_before), peak_kib());
+}
+
+/* ---- latency ---- */
+
+typedef struct listener {
+    lane *lane;
+    PGconn *conn; /* listens */
+    long long count;
+    int64_t *starts_us; /* when the job was in hand */
+    atomic_llong done;
+} listener;
+
+/* Takes what was notified; whether a job came. A settle's own event is none. */
+static bool notified(PGconn *conn)
+{
+    PGnotify *event;
+    bool found = false;
+
+    while ((event = PQnotifies(conn)) != NULL) {
+        found = found || strstr(event->extra, "\"delete\"") == NULL;
+        PQfreemem(event);
+    }
+    return found;
+}
+
+static void wait_notified(PGconn *conn)
+{
+    struct pollfd socket = {.fd = PQsocket(conn), .events = POLLIN};
+
+    while (!notified(conn)) {
+        if (poll(&socket, 1, WAIT_MS) == 0)
+            die("no notification came", NULL);
+        if (PQconsumeInput(conn) == 0)
+            die("listening", conn);
+    }
+}
+
+static void *listen_and_claim(void *argument)
+{
+    listener *t = argument;
+
+    while (atomic_load(&t->done) < t->count) {
+        wait_notified(t->conn);
+        send_claim(t->lane, 10);
+        take_claimed(t->lane);
+        if (t->lane->rows > 0)
+            t->starts_us[atomic_load(&t->done)] = now_us();
+        if (t->lane->rows > 0)
+            send_settle(t->lane);
+        send_commit(t->lane);
+        if (t->lane->rows > 0)
+            take_settled(t->lane);
+        take_committed(t->lane);
+        (void)atomic_fetch_add(&t->done, t->lane->rows);
+    }
+    return NULL;
+}
+
+static void prepare_latency(const loop *l, PGconn *producer, PGconn *conn)
+{
+    char sql[SQL_BYTES];
+
+    (void)snprintf(sql, sizeof(sql), "LISTEN %s", l->schema); /* so the bench calls its channel */
+    run(conn, sql);
+    prepare(l, producer, "insert",
+            "INSERT INTO :queue (priority, status, entrypoint) VALUES (0, 'queued', 'bench')");
+}
+
+static void latency(loop *l, lane *lanes, long long count)
+{
+    PGconn *producer = connect_one(l);
+    listener t = {.lane = &lanes[0], .conn = connect_one(l), .count = count};
+    int64_t *commits_us = calloc((size_t)count, sizeof(*commits_us)), cpu_before = cpu_us();
+
+    t.starts_us = calloc((size_t)count, sizeof(*t.starts_us));
+    if (commits_us == NULL || t.starts_us == NULL)
+        die("out of memory", NULL);
+    prepare_latency(l, producer, t.conn);
+    if (pthread_create(&lanes[0].thread, NULL, listen_and_claim, &t) != 0)
+        die("no thread", NULL);
+    for (long long i = 0; i < count; i++) {
+        PGresult *result;
+
+        (void)poll(NULL, 0, IDLE_MS);
+        result = PQexecPrepared(producer, "insert", 0, NULL, NULL, NULL, 1);
+        commits_us[i] = now_us();
+        if (PQresultStatus(result) != PGRES_COMMAND_OK)
+            die("enqueueing", producer);
+        PQclear(result);
+        while (atomic_load(&t.done) <= i)
+            (void)poll(NULL, 0, 1);
+    }
+    (void)pthread_join(lanes[0].thread, NULL);
+    for (long long i = 0; i < count; i++)
+        (void)printf("sample %lld\n", (long long)(t.starts_us[i] - commits_us[i]));
+    (void)printf("drained %lld 0 %lld %ld\n", count, (long long)(cpu_us() - cpu_before),
+                 peak_kib());
+    PQfinish(producer);
+    PQfinish(t.conn);
+    free(commits_us);
+    free(t.starts_us);
+}
+
+/* ---- the front ---- */
+
+static long long number(const char *text, long long max)
+{
+    char *end;
+    long long value = strtoll(text, &end, 10);
+
+    if (end == text || value < 0 || value > max) {
+        (void)fprintf(stderr, "bare: %s is no number from 0 to %lld\n", text, max);
+        exit(2);
+    }
+    return value;
+}
+
+static void obey(loop *l, lane *lanes, const char *line)
+{
+    if (strncmp(line, "drain ", 6) == 0)
+        drain(l, lanes, number(line + 6, INT32_MAX));
+    else if (strncmp(line, "latency ", 8) == 0)
+        latency(l, lanes, number(line + 8, 1000000));
+    else
+        die("an unknown line", NULL);
+    (void)fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    static lane lanes[CONNECTIONS_MAX];
+    static loop l;
+    char line[64];
+
+    if (argc == 2 && strcmp(argv[1], "--sql") == 0) {
+        print_sql();
+        return 0;
+    }
+    if (argc < 5) {
+        (void)fputs("usage: BARE_DSN=... bare SCHEMA POLICY BATCH CONNECTIONS "
+                    "[cursor]\n",
+                    stderr);
+        return 2;
+    }
+    l = (loop){.schema = argv[1], .policy = argv[2], .cursor = argc > 5};
+    l.batch = (int)number(argv[3], BATCH_MAX);
+    l.connections = (int)number(argv[4], CONNECTIONS_MAX);
+    for (int i = 0; i < l.connections; i++) {
+        lanes[i].loop = &l;
+        lanes[i].conn = connect_one(&l);
+        if (PQenterPipelineMode(lanes[i].conn) == 0)
+            die("pipeline mode", lanes[i].conn);
+    }
+    (void)puts("ready");
+    (void)fflush(stdout);
+    while (fgets(line, sizeof(line), stdin) != NULL)
+        obey(&l, lanes, line);
+    for (int i = 0; i < l.connections; i++)
+        PQfinish(lanes[i].conn);
+    return 0;
+}

@@ -1,0 +1,278 @@
+/* Single enqueues, each with its own commit as far as its caller sees, in five ways: by bare libpq,
+ * one INSERT into queue and log, on 1 and on 8 connections; by pgq_enqueue, likewise; and by
+ * pgq_producer_enqueue from 64 threads through one producer.
+ *
+ *     build/bench_producer DSN [SECONDS [ROUNDS]]
+ *
+ * The ways take turns in every round, and the medians of the rounds are printed. It works in a
+ * schema of its own, which it makes and removes: the queue of the database is not touched. A figure
+ * about durability needs a server with fsync on. */
+#include <pgqueuer/pgqueuer.h>
+
+#include <libpq-fe.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { THREADS_MAX = 64, ROUNDS_MAX = 31, WARM_UP_MS = 300 };
+
+typedef enum kind { BARE, CLIENT, PRODUCER } kind;
+
+typedef struct way {
+    const char *name;
+    kind kind;
+    int threads;
+} way;
+
+static const way ways[] = {
+    {"bare libpq, 1 connection", BARE, 1},      {"bare libpq, 8 connections", BARE, 8},
+    {"pgq_enqueue, 1 connection", CLIENT, 1},   {"pgq_enqueue, 8 connections", CLIENT, 8},
+    {"one producer, 64 threads", PRODUCER, 64},
+};
+
+enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
+
+#define SCHEMA "pgqueuer_bench_producer"
+
+static const char bare_sql[] =
+    "WITH inserted AS (INSERT INTO " SCHEMA
+    ".pgqueuer (priority, status, entrypoint, payload, execute_after)"
+    " VALUES (0, 'queued', $1, $2, now()) RETURNING id, priority, entrypoint),"
+    " logged AS (INSERT INTO " SCHEMA ".pgqueuer_log (job_id, status, priority, entrypoint)"
+    " SELECT id, 'queued', priority, entrypoint FROM inserted)"
+    " SELECT id FROM inserted";
+
+typedef struct run {
+    const way *way;
+    const char *dsn;
+    pgq_producer *producer;
+    pthread_barrier_t begin;
+    atomic_bool counts, over;
+} run;
+
+typedef struct hand {
+    run *run;
+    pthread_t thread;
+    long long done;
+    PGconn *conn;
+    pgq_client *client;
+} hand;
+
+static void die(const char *what, const char *why)
+{
+    (void)fprintf(stderr, "producer: %s: %s\n", what, why);
+    exit(1);
+}
+
+static int64_t now_us(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+    (void)nanosleep(&t, NULL);
+}
+
+/* To the tables of our schema. */
+static pgq_connect_options connect_options(const char *dsn)
+{
+    static pgq_names names = PGQ_NAMES_INIT;
+    pgq_connect_options options = PGQ_CONNECT_OPTIONS_INIT;
+
+    names.schema = SCHEMA;
+    names.channel = SCHEMA;
+    options.dsn = dsn;
+    options.names = &names;
+    return options;
+}
+
+static pgq_client *open_client(const char *dsn)
+{
+    pgq_connect_options options = connect_options(dsn);
+    pgq_error err = PGQ_ERROR_INIT;
+    pgq_client *client;
+
+    if (pgq_client_open(&options, &client, &err) != PGQ_OK)
+        die("connect", err.message);
+    return client;
+}
+
+static void connect_hand(hand *h)
+{
+
+    if (h->run->way->kind == BARE) {
+        PGresult *result;
+
+        h->conn = PQconnectdb(h->run->dsn);
+        if (PQstatus(h->conn) != CONNECTION_OK)
+            die("connect", PQerrorMessage(h->conn));
+        result = PQprepare(h->conn, "enqueue", bare_sql, 2, NULL);
+        if (PQresultStatus(result) != PGRES_COMMAND_OK)
+            die("prepare", PQerrorMessage(h->conn));
+        PQclear(result);
+    } else if (h->run->way->kind == CLIENT) {
+        h->client = open_client(h->run->dsn);
+    }
+}
+
+static void enqueue_bare(PGconn *conn)
+{
+    const char *values[2] = {"bench", "payload"};
+    PGresult *result = PQexecPrepared(conn, "enqueue", 2, values, NULL, NULL, 0);
+
+    if (PQresultStatus(result) != PGRES_TUPLES_OK)
+        die("enqueue", PQerrorMessage(conn));
+    PQclear(result);
+}
+
+static void enqueue(hand *h)
+{
+    pgq_new_job job = PGQ_NEW_JOB_INIT;
+    pgq_error err = PGQ_ERROR_INIT;
+    pgq_code code = PGQ_OK;
+    int64_t id;
+
+    job.entrypoint = "bench";
+    job.payload = (pgq_bytes){"payload", 7};
+    if (h->run->way->kind == BARE)
+        enqueue_bare(h->conn);
+    else if (h->run->way->kind == CLIENT)
+        code = pgq_enqueue(h->client, &job, PGQ_ON_CONFLICT_RAISE, &id, &err);
+    else
+        code = pgq_producer_enqueue(h->run->producer, &job, PGQ_ON_CONFLICT_RAISE, 0, &id, &err);
+    if (code != PGQ_OK)
+        die("enqueue", err.message);
+}
+
+static void *work(void *argument)
+{
+    hand *h = argument;
+
+    connect_hand(h);
+    (void)pthread_barrier_wait(&h->run->begin);
+    while (!atomic_load_explicit(&h->run->over, memory_order_relaxed)) {
+        enqueue(h);
+        h->done += atomic_load_explicit(&h->run->counts, memory_order_relaxed);
+    }
+    PQfinish(h->conn);
+    (void)pgq_client_free(h->client);
+    return NULL;
+}
+
+static void execute(const char *dsn, const char *sql)
+{
+    PGconn *conn = PQconnectdb(dsn);
+    PGresult *result = PQexec(conn, sql);
+
+    if (PQresultStatus(result) != PGRES_COMMAND_OK)
+        die(sql, PQerrorMessage(conn));
+    PQclear(result);
+    PQfinish(conn);
+}
+
+/* Fails where the schema is there: of a run that is under way, or was killed. */
+static void install(const char *dsn)
+{
+    pgq_install_options options = PGQ_INSTALL_OPTIONS_INIT;
+    pgq_error err = PGQ_ERROR_INIT;
+    pgq_client *client;
+
+    execute(dsn, "CREATE SCHEMA " SCHEMA);
+    client = open_client(dsn);
+    if (pgq_schema_install(client, &options, &err) != PGQ_OK)
+        die("install", err.message);
+    (void)pgq_client_free(client);
+}
+
+static void open_producer(run *r)
+{
+    pgq_connect_options connect = connect_options(r->dsn);
+    pgq_producer_options options = PGQ_PRODUCER_OPTIONS_INIT;
+    pgq_error err = PGQ_ERROR_INIT;
+
+    options.connect = &connect;
+    if (pgq_producer_open(&options, &r->producer, &err) != PGQ_OK)
+        die("connect", err.message);
+}
+
+/* Jobs a second. */
+static double measure(const way *w, const char *dsn, long ms)
+{
+    static hand hands[THREADS_MAX];
+    run r = {.way = w, .dsn = dsn};
+    pgq_error err = PGQ_ERROR_INIT;
+    long long done = 0;
+    int64_t began;
+    double seconds;
+
+    execute(dsn, "TRUNCATE " SCHEMA ".pgqueuer, " SCHEMA ".pgqueuer_log");
+    if (w->kind == PRODUCER)
+        open_producer(&r);
+    (void)pthread_barrier_init(&r.begin, NULL, (unsigned)w->threads + 1);
+    for (int i = 0; i < w->threads; i++) {
+        hands[i] = (hand){.run = &r};
+        if (pthread_create(&hands[i].thread, NULL, work, &hands[i]) != 0)
+            die("thread", "cannot be started");
+    }
+    (void)pthread_barrier_wait(&r.begin);
+    pause_ms(WARM_UP_MS);
+    began = now_us();
+    atomic_store(&r.counts, true);
+    pause_ms(ms);
+    atomic_store(&r.counts, false);
+    seconds = (double)(now_us() - began) / 1e6;
+    atomic_store(&r.over, true);
+    for (int i = 0; i < w->threads; i++) {
+        (void)pthread_join(hands[i].thread, NULL);
+        done += hands[i].done;
+    }
+    (void)pthread_barrier_destroy(&r.begin);
+    if (pgq_producer_close(r.producer, 10000, &err) != PGQ_OK)
+        die("close", err.message);
+    return (double)done / seconds;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+
+    return (left > right) - (left < right);
+}
+
+int main(int argc, char **argv)
+{
+    static double rates[WAYS][ROUNDS_MAX];
+    long ms = argc > 2 ? (long)(strtod(argv[2], NULL) * 1000) : 3000;
+    int rounds = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 5;
+
+    if (argc < 2 || ms < 1 || rounds < 1 || rounds > ROUNDS_MAX) {
+        (void)fprintf(stderr, "usage: bench_producer DSN [SECONDS [ROUNDS]]\n");
+        return 2;
+    }
+    install(argv[1]);
+    for (int round = 0; round < rounds; round++) {
+        for (int i = 0; i < WAYS; i++)
+            rates[i][round] = measure(&ways[i], argv[1], ms);
+    }
+    execute(argv[1], "SET client_min_messages = warning; DROP SCHEMA " SCHEMA " CASCADE");
+    printf("%-28s %10s %10s %10s %8s\n", "single enqueues", "jobs/s", "least", "most", "ratio");
+    for (int i = 0; i < WAYS; i++) {
+        double *rate = rates[i];
+
+        qsort(rate, (size_t)rounds, sizeof(*rate), by_size);
+        printf("%-28s %10.0f %10.0f %10.0f %7.2fx\n", ways[i].name, rate[rounds / 2], rate[0],
+               rate[rounds - 1], rate[rounds / 2] / rates[0][rounds / 2]);
+    }
+    return 0;
+}
