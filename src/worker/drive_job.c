@@ -1,11 +1,17 @@
 /* How a job is run, and what its end means to the engine. */
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "queue/ledger.h"
+#include "queue/outcome.h"
 #include "worker/drive_internal.h"
+#include "worker/note.h"
 
 #include <stdlib.h>
 
-enum { QUICK_US = 500 }; /* jobs that take less are worth waiting for each other's outcomes */
+enum {
+    QUICK_US = 500,         /* jobs that take less are worth waiting for each other's outcomes */
+    LOGGED_TEXT_BYTES = 300 /* of a failure's message in the log; the log row has all of it */
+};
 
 void drive_start_job(drive *d, const engine_action *action)
 {
@@ -83,6 +89,35 @@ static void take_abandoned(drive *d, int64_t now_us, pool_outcome *done)
     job_free(job);
 }
 
+/* A run that failed has a line: whoever reads the log of a worker must not need the database to
+ * learn that jobs fail, and why. */
+static void note_failed_run(const drive *d, const pgq_job *job, const pgq_outcome *outcome)
+{
+    const outcome_text *text = outcome->text;
+    bool again = outcome->kind == OUTCOME_RETRY || outcome->kind == OUTCOME_AGAIN;
+    int why = atomic_load(&job->why);
+    char message[LOGGED_TEXT_BYTES + 1] = "";
+    pgq_log_field fields[] = {
+        {"job", NULL, job->id},
+        {"entrypoint", job->entrypoint, 0},
+        {"attempts", NULL, job->attempts},
+        {"exception_type", text != NULL && text->type != NULL ? text->type : "Failure", 0},
+        {"error", message, 0},
+        {"delay_ms", NULL, outcome->delay_ms}, /* the last: only of a retry */
+    };
+
+    if (why == WHY_CANCELLED || why == WHY_LOST)
+        return; /* what it says is not written */
+    if (text != NULL && text->message != NULL) {
+        size_t len =
+            utf8_cut(text->message, base_min_size(strlen(text->message), LOGGED_TEXT_BYTES));
+
+        memcpy(message, text->message, len);
+    }
+    note_event(&d->config.log, again ? PGQ_LOG_WARNING : PGQ_LOG_ERROR,
+               again ? "job.retried" : "job.failed", fields, BASE_COUNT(fields) - !again);
+}
+
 static void take_end(drive *d, int64_t now_us, const pool_outcome *done)
 {
     pgq_job *job = done->job;
@@ -94,6 +129,8 @@ static void take_end(drive *d, int64_t now_us, const pool_outcome *done)
         .run_us = done->run_us,
     };
 
+    if (done->outcome.kind != OUTCOME_DONE && done->outcome.kind != OUTCOME_CANCELLED)
+        note_failed_run(d, job, &done->outcome);
     free(job->text); /* of a run before */
     job->text = done->outcome.text;
     engine_outcome_of(d->engine, now_us, job->engine_job, &outcome);
@@ -116,6 +153,7 @@ static void take_outcome(drive *d, int64_t now_us, pool_outcome *done)
         engine_parked(d->engine, now_us, job->engine_job);
         break;
     case OUTCOME_AGAIN:
+        note_failed_run(d, job, &done->outcome);
         free(job->text);
         job->text = done->outcome.text;
         job->parked = false;

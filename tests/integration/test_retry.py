@@ -1,6 +1,8 @@
 """Retries: asked for by the handler, made by the wrappers of an executor, after a hold; and handlers
 that take too long."""
 
+import json
+
 import pytest
 
 from lib import program
@@ -52,6 +54,38 @@ def test_the_retry_executor_puts_the_job_back_with_growing_delays_and_then_fails
         assert delay - 0.01 <= pause < delay + 5 * 0.2
     assert queue_db.traceback_of(job_id)["exception_message"] == "boom"
     assert queue_db.job_count() == 0
+
+
+def test_the_workers_log_says_which_job_failed_and_why_and_nothing_of_its_payload(
+    queue_db, produce, spawn_worker
+):
+    worker = spawn_worker(
+        queue_db, "--log-level", "Info", "--log-format", "json",
+        args=["once=fail,retry_executor=1:50:50", "odd=fail_invalid_utf8", "bare=fail_null",
+              "long=fail_long", "good=ok"])
+    names = ["once", "odd", "bare", "long", "good"]
+    ids = dict(zip(names, produce(queue_db, [NewJob(name, b"card 4111") for name in names])))
+    for name in names[:-1]:
+        ended(queue_db, ids[name], "exception")
+    ended(queue_db, ids["good"], "successful")
+    worker.stop_cleanly()
+    lines = [json.loads(line) for line in worker.log().splitlines()]
+    runs = [line for line in lines if line["body"] in ("job.failed", "job.retried")]
+    assert all(run["attributes"]["job"] == ids[run["attributes"]["entrypoint"]] for run in runs)
+    said = {(run["body"], run["severity_text"], run["attributes"]["entrypoint"],
+             run["attributes"]["attempts"], run["attributes"]["exception_type"]) for run in runs}
+    assert said == {
+        ("job.retried", "WARNING", "once", 0, "ValueError"),
+        ("job.failed", "ERROR", "once", 1, "ValueError"),
+        ("job.failed", "ERROR", "odd", 0, "Odd\ufffdType"),
+        ("job.failed", "ERROR", "bare", 0, "Failure"),
+        ("job.failed", "ERROR", "long", 0, "LongError"),
+    }
+    texts = {run["attributes"]["entrypoint"]: run["attributes"]["error"] for run in runs}
+    assert texts["once"] == "boom" and texts["bare"] == ""
+    assert 298 <= len(texts["long"].encode()) <= 300, "cut, between two characters"
+    assert [run["attributes"].get("delay_ms") for run in runs if run["body"] == "job.retried"] == [50]
+    assert "4111" not in worker.log()
 
 
 def test_retries_that_succeed_end_successfully_and_leave_nothing(
