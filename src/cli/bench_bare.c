@@ -3,12 +3,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "cli/bench.h"
+#include "cli/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -18,65 +18,23 @@
 
 enum { LOOK_MS = 100, END_LOOK_MS = 5, NUMBER_BYTES = 16 };
 
-/* The environment of this process and the DSN. The caller frees the array. */
-static char **child_environment(char *word)
-{
-    size_t count = 0;
-    char **copy;
-
-    while (environ[count] != NULL)
-        count++;
-    copy = calloc(count + 2, sizeof(*copy));
-    if (copy == NULL)
-        return NULL;
-    copy[0] = word; /* before one that the caller may have set */
-    memcpy(copy + 1, environ, count * sizeof(*copy));
-    return copy;
-}
-
-static int spawn(bench_bare *bare, const char *path, char **argv, char **environment, int in,
-                 int out)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t all;
-    int status;
-
-    (void)sigfillset(&all);
-    if (posix_spawn_file_actions_init(&files) != 0)
-        return ENOMEM;
-    if (posix_spawnattr_init(&attributes) != 0) {
-        (void)posix_spawn_file_actions_destroy(&files);
-        return ENOMEM;
-    }
-    (void)posix_spawnattr_setsigdefault(&attributes, &all);
-    (void)posix_spawnattr_setpgroup(&attributes, 0);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-    status = posix_spawn_file_actions_adddup2(&files, in, STDIN_FILENO);
-    if (status == 0)
-        status = posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO);
-    if (status == 0)
-        status = posix_spawn(&bare->pid, path, &files, &attributes, argv, environment);
-    (void)posix_spawnattr_destroy(&attributes);
-    (void)posix_spawn_file_actions_destroy(&files);
-    return status;
-}
-
 static pgq_code start(bench_bare *bare, const bench *b, char **argv, pgq_error *err)
 {
     const char *dsn = b->db.dsn != NULL ? b->db.dsn : "";
     buffer word = BUFFER_INIT;
-    char **environment = NULL;
+    spawn_request request = SPAWN_REQUEST_INIT;
     int in[2] = {-1, -1}, out[2] = {-1, -1}, status = ENOMEM;
 
     buffer_add_format(&word, "BARE_DSN=%s", dsn);
     if (!word.broken)
-        environment = child_environment(word.data);
-    if (environment != NULL)
         status = pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0 ? 0 : errno;
+    request.path = b->bare;
+    request.argv = argv;
+    request.word = word.data;
+    request.in = in[0];
+    request.out = out[1];
     if (status == 0)
-        status = spawn(bare, b->bare, argv, environment, in[0], out[1]);
-    free(environment);
+        status = spawn_child(&request, &bare->pid);
     buffer_release(&word);
     if (in[0] >= 0)
         (void)close(in[0]);
@@ -86,7 +44,6 @@ static pgq_code start(bench_bare *bare, const bench *b, char **argv, pgq_error *
     bare->out = out[0];
     if (status == 0)
         return PGQ_OK;
-    bare->pid = 0;
     (void)error_set(err, PGQ_E_IO, "the bare loop cannot be started: %s", strerror(status));
     error_where(err, "%s", b->bare);
     return PGQ_E_IO;

@@ -2,12 +2,11 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "cli/bench_shared.h"
+#include "cli/spawn.h"
 
 #include <errno.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -32,68 +31,26 @@ static pgq_code make_shared(bench_fleet *fleet, pgq_error *err)
     return PGQ_OK;
 }
 
-/* The environment of this process and one word more. The caller frees the array. */
-static char **child_environment(char *word)
+/* The same program with the same arguments. What a worker prints is no part of the table. */
+static int spawn(bench_fleet *fleet, int place, char *word)
 {
-    size_t count = 0;
-    char **copy;
+    spawn_request request = SPAWN_REQUEST_INIT;
 
-    while (environ[count] != NULL)
-        count++;
-    copy = calloc(count + 2, sizeof(*copy));
-    if (copy == NULL)
-        return NULL;
-    memcpy(copy, environ, count * sizeof(*copy));
-    copy[count] = word;
-    return copy;
-}
-
-/* The same program with the same arguments, in a process group of its own: Ctrl-C is for the
- * parent, which ends the workers. */
-static int spawn(bench_fleet *fleet, int place, char **environment)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
-    int status;
-
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    if (posix_spawn_file_actions_init(&files) != 0)
-        return ENOMEM;
-    if (posix_spawnattr_init(&attributes) != 0) {
-        (void)posix_spawn_file_actions_destroy(&files);
-        return ENOMEM;
-    }
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setsigdefault(&attributes, &all);
-    (void)posix_spawnattr_setpgroup(&attributes, 0);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                                    POSIX_SPAWN_SETPGROUP);
-    /* a copy onto itself clears close-on-exec; what a worker prints is no part of the table */
-    status = posix_spawn_file_actions_adddup2(&files, fleet->fd, fleet->fd);
-    if (status == 0)
-        status = posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
-    if (status == 0)
-        status = posix_spawn(&fleet->pids[place], "/proc/self/exe", &files, &attributes,
-                             fleet->b->argv, environment);
-    (void)posix_spawnattr_destroy(&attributes);
-    (void)posix_spawn_file_actions_destroy(&files);
-    if (status != 0)
-        fleet->pids[place] = 0;
-    return status;
+    request.path = SPAWN_SELF;
+    request.argv = fleet->b->argv;
+    request.word = word;
+    request.kept = fleet->fd;
+    request.out = STDERR_FILENO;
+    return spawn_child(&request, &fleet->pids[place]);
 }
 
 static pgq_code start_one(bench_fleet *fleet, int place, pgq_error *err)
 {
     char word[96];
-    char **environment;
     int status;
 
     (void)snprintf(word, sizeof(word), BENCH_VARIABLE "=%d:%d:%d", (int)getpid(), fleet->fd, place);
-    environment = child_environment(word);
-    status = environment != NULL ? spawn(fleet, place, environment) : ENOMEM;
-    free(environment);
+    status = spawn(fleet, place, word);
     if (status != 0)
         return error_set(err, PGQ_E_IO, "a worker cannot be started: %s", strerror(status));
     return PGQ_OK;
