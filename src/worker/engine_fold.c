@@ -1,13 +1,16 @@
 /* When the statistics are brought up to date: the log's rows are folded into them at the configured
  * interval, and the counts of settles, where there are any, once a second. A worker folds after it
  * has settled something, and twice: while another worker folds, ours is left out, and what was
- * written meanwhile may have been passed over by that. */
+ * written meanwhile may have been passed over by that. So the last one comes when a fold that was
+ * under way at the one before is over: a worker that was killed may have left that to its session.
+ */
 #include "worker/engine_internal.h"
 
 enum {
     COUNTS_INTERVAL_US = 1000 * 1000,
     FOLD_FULL_US = 900 * 1000, /* a fold that took so long has ended for lack of time */
     FOLD_AGAIN_US = 1000 * 1000,
+    FOLD_LONGEST_US = 3000 * 1000, /* its second, and two that it may wait for the table */
     FOLD_ROUNDS = 2
 };
 
@@ -53,12 +56,25 @@ static void add_fold(engine *e, engine_lane *lane, int kind)
     e->folds[kind].rounds--;
 }
 
+/* When it is due as far as time goes. */
+static int64_t due_us(const engine_fold *fold)
+{
+    switch (fold->rounds) {
+    case 0:
+        return CLOCK_NEVER;
+    case 1:
+        return base_max_i64(fold->at_us, fold->last_at_us);
+    default:
+        return fold->at_us;
+    }
+}
+
 /* The kind that is due; FOLD_KINDS: none is. */
 static int due(const engine *e, int64_t now_us)
 {
     int kind = 0;
 
-    while (kind < FOLD_KINDS && (e->folds[kind].rounds == 0 || now_us < e->folds[kind].at_us))
+    while (kind < FOLD_KINDS && now_us < due_us(&e->folds[kind]))
         kind++;
     return e->state == ENGINE_RUNNING ? kind : FOLD_KINDS;
 }
@@ -107,6 +123,8 @@ void engine_hear_fold(engine *e, int64_t now_us, engine_lane *lane, const senten
     if (full && !reply->refused)
         wait_us = base_min_i64(wait_us, FOLD_AGAIN_US);
     fold->at_us = now_us + wait_us;
+    fold->last_at_us =
+        reply->refused || full ? fold->at_us : now_us + base_max_i64(wait_us, FOLD_LONGEST_US);
 }
 
 void engine_fold_lost(engine *e, int64_t now_us, const sentence *said)
@@ -114,6 +132,7 @@ void engine_fold_lost(engine *e, int64_t now_us, const sentence *said)
     int kind = kind_of(said);
 
     e->folds[kind].at_us = now_us + interval_us(e, kind);
+    e->folds[kind].last_at_us = 0;
     if (e->folds[kind].rounds == 0)
         e->folds[kind].rounds = 1;
 }
@@ -122,9 +141,7 @@ int64_t engine_fold_deadline(const engine *e)
 {
     int64_t at = CLOCK_NEVER;
 
-    for (int kind = 0; kind < FOLD_KINDS; kind++) {
-        if (e->folds[kind].rounds > 0)
-            at = base_min_i64(at, e->folds[kind].at_us);
-    }
+    for (int kind = 0; kind < FOLD_KINDS; kind++)
+        at = base_min_i64(at, due_us(&e->folds[kind]));
     return at;
 }

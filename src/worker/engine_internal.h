@@ -168,8 +168,9 @@ typedef enum engine_state {
 enum { FOLD_LOG, FOLD_COUNTS, FOLD_KINDS };
 
 typedef struct engine_fold {
-    int64_t at_us; /* not before; CLOCK_NEVER: never, or it is under way */
-    int rounds;    /* how often, as far as is known */
+    int64_t at_us;      /* not before; CLOCK_NEVER: never, or it is under way */
+    int64_t last_at_us; /* the last round not before this either */
+    int rounds;         /* how often, as far as is known */
 } engine_fold;
 
 struct engine {

@@ -157,18 +157,21 @@ def test_the_advisory_lock_is_that_of_python_also_in_a_schema(db, pgqueuer, spaw
     worker.stop_cleanly()
 
 
-def test_what_was_left_out_for_another_who_folded_is_folded_in_the_next_interval(
-    queue_db, produce, spawn_worker
+@pytest.mark.parametrize("interval", ["2", "0.02"])
+def test_what_was_left_out_for_another_who_folds_is_folded_when_that_is_over(
+    queue_db, produce, spawn_worker, interval
 ):
+    """However short the interval is: the other one takes a second here, as the longest folds do."""
     queue_db.execute(f"ALTER DATABASE {queue_db.name} SET log_statement = 'all'")
     seen = len(queue_db.cluster.log())
     with queue_db.connect(autocommit=False) as other:
         other.execute("SELECT pg_advisory_xact_lock(hashtext('pgqueuer_statistics'))")
-        worker = spawn_worker(queue_db, "--log-aggregation-interval", "2", args=["ok"])
+        worker = spawn_worker(queue_db, "--log-aggregation-interval", interval, args=["ok"])
         produce(queue_db, [NewJob("ok", b"")])
         wait_until(lambda: "DO $aggregate$" in queue_db.cluster.log()[seen:], 15, "it tries to fold")
+        other.execute("SELECT pg_sleep(1)")
+        assert unaggregated(queue_db) == 3
         other.rollback()
-    assert unaggregated(queue_db) == 3
     wait_until(lambda: unaggregated(queue_db) == 0, 15, "the rows are folded without another job")
     worker.stop_cleanly()
 
