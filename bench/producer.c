@@ -4,9 +4,10 @@
  *
  *     build/bench_producer DSN [SECONDS [ROUNDS]]
  *
- * The ways take turns in every round, and the medians of the rounds are printed. It works in a
- * schema of its own, which it makes and removes: the queue of the database is not touched. A figure
- * about durability needs a server with fsync on. */
+ * The ways take turns in every round, and the medians of the rounds are printed, with the least and
+ * the most. A ratio is the median of the rounds' ratios: what the machine does meanwhile hits both
+ * sides. It works in a schema of its own, which it makes and removes: the queue of the database is
+ * not touched. A figure about durability needs a server with fsync on. */
 #include <pgqueuer/pgqueuer.h>
 
 #include <libpq-fe.h>
@@ -17,6 +18,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { THREADS_MAX = 64, ROUNDS_MAX = 31, WARM_UP_MS = 300 };
@@ -27,12 +29,13 @@ typedef struct way {
     const char *name;
     kind kind;
     int threads;
+    int versus; /* the way that it is compared with, by its place */
 } way;
 
 static const way ways[] = {
-    {"bare libpq, 1 connection", BARE, 1},      {"bare libpq, 8 connections", BARE, 8},
-    {"pgq_enqueue, 1 connection", CLIENT, 1},   {"pgq_enqueue, 8 connections", CLIENT, 8},
-    {"one producer, 64 threads", PRODUCER, 64},
+    {"bare libpq, 1 connection", BARE, 1, 0},      {"pgq_enqueue, 1 connection", CLIENT, 1, 0},
+    {"bare libpq, 8 connections", BARE, 8, 2},     {"pgq_enqueue, 8 connections", CLIENT, 8, 2},
+    {"one producer, 64 threads", PRODUCER, 64, 1},
 };
 
 enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
@@ -250,6 +253,38 @@ static int by_size(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+typedef struct summary {
+    double median, least, most;
+} summary;
+
+static summary summarize(const double *values, int count)
+{
+    double sorted[ROUNDS_MAX];
+
+    memcpy(sorted, values, (size_t)count * sizeof(*sorted));
+    qsort(sorted, (size_t)count, sizeof(*sorted), by_size);
+    return (summary){sorted[count / 2], sorted[0], sorted[count - 1]};
+}
+
+static void report(double rates[WAYS][ROUNDS_MAX], int rounds)
+{
+    printf("%-28s %8s %8s %8s   %s\n", "single enqueues", "jobs/s", "least", "most",
+           "ratio (least, most)");
+    for (int i = 0; i < WAYS; i++) {
+        double ratios[ROUNDS_MAX];
+        summary rate = summarize(rates[i], rounds), ratio;
+
+        for (int round = 0; round < rounds; round++)
+            ratios[round] = rates[i][round] / rates[ways[i].versus][round];
+        ratio = summarize(ratios, rounds);
+        printf("%-28s %8.0f %8.0f %8.0f", ways[i].name, rate.median, rate.least, rate.most);
+        if (ways[i].versus != i)
+            printf("   %.2f (%.2f, %.2f) of %s", ratio.median, ratio.least, ratio.most,
+                   ways[ways[i].versus].name);
+        printf("\n");
+    }
+}
+
 int main(int argc, char **argv)
 {
     static double rates[WAYS][ROUNDS_MAX];
@@ -266,13 +301,6 @@ int main(int argc, char **argv)
             rates[i][round] = measure(&ways[i], argv[1], ms);
     }
     execute(argv[1], "SET client_min_messages = warning; DROP SCHEMA " SCHEMA " CASCADE");
-    printf("%-28s %10s %10s %10s %8s\n", "single enqueues", "jobs/s", "least", "most", "ratio");
-    for (int i = 0; i < WAYS; i++) {
-        double *rate = rates[i];
-
-        qsort(rate, (size_t)rounds, sizeof(*rate), by_size);
-        printf("%-28s %10.0f %10.0f %10.0f %7.2fx\n", ways[i].name, rate[rounds / 2], rate[0],
-               rate[rounds - 1], rate[rounds / 2] / rates[0][rounds / 2]);
-    }
+    report(rates, rounds);
     return 0;
 }
