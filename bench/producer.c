@@ -1,6 +1,7 @@
 /* Single enqueues, each with its own commit as far as its caller sees, in five ways: by bare libpq,
  * one INSERT into queue and log, on 1 and on 8 connections; by pgq_enqueue, likewise; and by
- * pgq_producer_enqueue from 64 threads through one producer.
+ * pgq_producer_enqueue from 64 threads through one producer. Beside them the limit of the last:
+ * bare libpq, 64 jobs in each INSERT and commit, and nobody to be told.
  *
  *     build/bench_producer DSN [SECONDS [ROUNDS]]
  *
@@ -21,9 +22,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { THREADS_MAX = 64, ROUNDS_MAX = 31, WARM_UP_MS = 300 };
+enum { THREADS_MAX = 64, GROUP_JOBS = 64, ROUNDS_MAX = 31, WARM_UP_MS = 300 };
 
-typedef enum kind { BARE, CLIENT, PRODUCER } kind;
+typedef enum kind { BARE, BARE_GROUP, CLIENT, PRODUCER } kind;
 
 typedef struct way {
     const char *name;
@@ -33,8 +34,11 @@ typedef struct way {
 } way;
 
 static const way ways[] = {
-    {"bare libpq, 1 connection", BARE, 1, 0},      {"pgq_enqueue, 1 connection", CLIENT, 1, 0},
-    {"bare libpq, 8 connections", BARE, 8, 2},     {"pgq_enqueue, 8 connections", CLIENT, 8, 2},
+    {"bare libpq, 1 connection", BARE, 1, 0},
+    {"pgq_enqueue, 1 connection", CLIENT, 1, 0},
+    {"bare libpq, 8 connections", BARE, 8, 2},
+    {"pgq_enqueue, 8 connections", CLIENT, 8, 2},
+    {"bare libpq, 64 jobs a commit", BARE_GROUP, 1, 1},
     {"one producer, 64 threads", PRODUCER, 64, 1},
 };
 
@@ -46,6 +50,15 @@ static const char bare_sql[] =
     "WITH inserted AS (INSERT INTO " SCHEMA
     ".pgqueuer (priority, status, entrypoint, payload, execute_after)"
     " VALUES (0, 'queued', $1, $2, now()) RETURNING id, priority, entrypoint),"
+    " logged AS (INSERT INTO " SCHEMA ".pgqueuer_log (job_id, status, priority, entrypoint)"
+    " SELECT id, 'queued', priority, entrypoint FROM inserted)"
+    " SELECT id FROM inserted";
+
+static const char group_sql[] =
+    "WITH inserted AS (INSERT INTO " SCHEMA
+    ".pgqueuer (priority, status, entrypoint, payload, execute_after)"
+    " SELECT 0, 'queued', $1, $2::bytea, now() FROM generate_series(1, 64)"
+    " RETURNING id, priority, entrypoint),"
     " logged AS (INSERT INTO " SCHEMA ".pgqueuer_log (job_id, status, priority, entrypoint)"
     " SELECT id, 'queued', priority, entrypoint FROM inserted)"
     " SELECT id FROM inserted";
@@ -113,14 +126,14 @@ static pgq_client *open_client(const char *dsn)
 
 static void connect_hand(hand *h)
 {
-
-    if (h->run->way->kind == BARE) {
+    if (h->run->way->kind == BARE || h->run->way->kind == BARE_GROUP) {
+        const char *sql = h->run->way->kind == BARE ? bare_sql : group_sql;
         PGresult *result;
 
         h->conn = PQconnectdb(h->run->dsn);
         if (PQstatus(h->conn) != CONNECTION_OK)
             die("connect", PQerrorMessage(h->conn));
-        result = PQprepare(h->conn, "enqueue", bare_sql, 2, NULL);
+        result = PQprepare(h->conn, "enqueue", sql, 2, NULL);
         if (PQresultStatus(result) != PGRES_COMMAND_OK)
             die("prepare", PQerrorMessage(h->conn));
         PQclear(result);
@@ -148,7 +161,7 @@ static void enqueue(hand *h)
 
     job.entrypoint = "bench";
     job.payload = (pgq_bytes){"payload", 7};
-    if (h->run->way->kind == BARE)
+    if (h->conn != NULL)
         enqueue_bare(h->conn);
     else if (h->run->way->kind == CLIENT)
         code = pgq_enqueue(h->client, &job, PGQ_ON_CONFLICT_RAISE, &id, &err);
@@ -161,12 +174,13 @@ static void enqueue(hand *h)
 static void *work(void *argument)
 {
     hand *h = argument;
+    int jobs = h->run->way->kind == BARE_GROUP ? GROUP_JOBS : 1;
 
     connect_hand(h);
     (void)pthread_barrier_wait(&h->run->begin);
     while (!atomic_load_explicit(&h->run->over, memory_order_relaxed)) {
         enqueue(h);
-        h->done += atomic_load_explicit(&h->run->counts, memory_order_relaxed);
+        h->done += atomic_load_explicit(&h->run->counts, memory_order_relaxed) ? jobs : 0;
     }
     PQfinish(h->conn);
     (void)pgq_client_free(h->client);
