@@ -1,10 +1,12 @@
 /* Single enqueues, each with its own commit as far as its caller sees, in five ways: by bare libpq,
  * one INSERT into queue and log, on 1 and on 8 connections; by pgq_enqueue, likewise; and by
  * pgq_producer_enqueue from 64 threads through one producer. Beside them the limit of the last:
- * bare libpq, 64 jobs in each INSERT and commit, and nobody to be told.
+ * bare libpq, 64 jobs in each INSERT and commit, and nobody to be told. And many jobs at once, 5000
+ * in each call of pgq_enqueue_batch, beside bare libpq, which copies ready text into queue and log.
  *
- *     build/bench_producer DSN [SECONDS [ROUNDS]]
+ *     build/bench_producer DSN [SECONDS [ROUNDS [PART]]]
  *
+ * With PART, only the ways that have it in their names: 5000, for instance, for many jobs at once.
  * The ways take turns in every round, and the medians of the rounds are printed, with the least and
  * the most. A ratio is the median of the rounds' ratios: what the machine does meanwhile hits both
  * sides. It works in a schema of its own, which it makes and removes: the queue of the database is
@@ -22,9 +24,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { THREADS_MAX = 64, GROUP_JOBS = 64, ROUNDS_MAX = 31, WARM_UP_MS = 300 };
+enum { THREADS_MAX = 64, GROUP_JOBS = 64, BATCH_JOBS = 5000, ROUNDS_MAX = 31, WARM_UP_MS = 300 };
 
-typedef enum kind { BARE, BARE_GROUP, CLIENT, PRODUCER } kind;
+typedef enum kind { BARE, BARE_GROUP, BARE_COPY, CLIENT, CLIENT_BATCH, PRODUCER } kind;
 
 typedef struct way {
     const char *name;
@@ -40,6 +42,8 @@ static const way ways[] = {
     {"pgq_enqueue, 8 connections", CLIENT, 8, 2},
     {"bare libpq, 64 jobs a commit", BARE_GROUP, 1, 1},
     {"one producer, 64 threads", PRODUCER, 64, 1},
+    {"bare COPY, 5000 jobs", BARE_COPY, 1, 6},
+    {"pgq_enqueue_batch, 5000 jobs", CLIENT_BATCH, 1, 6},
 };
 
 enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
@@ -62,6 +66,9 @@ static const char group_sql[] =
     " logged AS (INSERT INTO " SCHEMA ".pgqueuer_log (job_id, status, priority, entrypoint)"
     " SELECT id, 'queued', priority, entrypoint FROM inserted)"
     " SELECT id FROM inserted";
+
+static const char draw_sql[] = "SELECT nextval('" SCHEMA ".pgqueuer_id_seq') "
+                               "FROM generate_series(1, 5000)";
 
 typedef struct run {
     const way *way;
@@ -126,18 +133,21 @@ static pgq_client *open_client(const char *dsn)
 
 static void connect_hand(hand *h)
 {
-    if (h->run->way->kind == BARE || h->run->way->kind == BARE_GROUP) {
-        const char *sql = h->run->way->kind == BARE ? bare_sql : group_sql;
+    static const char *const sqls[] = {
+        [BARE] = bare_sql, [BARE_GROUP] = group_sql, [BARE_COPY] = draw_sql};
+    kind k = h->run->way->kind;
+
+    if (k <= BARE_COPY) {
         PGresult *result;
 
         h->conn = PQconnectdb(h->run->dsn);
         if (PQstatus(h->conn) != CONNECTION_OK)
             die("connect", PQerrorMessage(h->conn));
-        result = PQprepare(h->conn, "enqueue", sql, 2, NULL);
+        result = PQprepare(h->conn, "enqueue", sqls[k], k == BARE_COPY ? 0 : 2, NULL);
         if (PQresultStatus(result) != PGRES_COMMAND_OK)
             die("prepare", PQerrorMessage(h->conn));
         PQclear(result);
-    } else if (h->run->way->kind == CLIENT) {
+    } else if (k != PRODUCER) {
         h->client = open_client(h->run->dsn);
     }
 }
@@ -152,8 +162,64 @@ static void enqueue_bare(PGconn *conn)
     PQclear(result);
 }
 
+static void run_plain(PGconn *conn, const char *sql, ExecStatusType wanted)
+{
+    PGresult *result = PQexec(conn, sql);
+
+    if (PQresultStatus(result) != wanted)
+        die(sql, PQerrorMessage(conn));
+    PQclear(result);
+}
+
+/* Rows with the ids that were drawn before the rest. */
+static void copy_rows(PGconn *conn, const char *sql, const PGresult *drawn, const char *rest)
+{
+    static char text[BATCH_JOBS * 96];
+    size_t len = 0;
+
+    run_plain(conn, sql, PGRES_COPY_IN);
+    for (int i = 0; i < BATCH_JOBS; i++)
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\t%s\n", PQgetvalue(drawn, i, 0),
+                                rest);
+    if (PQputCopyData(conn, text, (int)len) != 1 || PQputCopyEnd(conn, NULL) != 1)
+        die(sql, PQerrorMessage(conn));
+    for (PGresult *result; (result = PQgetResult(conn)) != NULL; PQclear(result)) {
+        if (PQresultStatus(result) != PGRES_COMMAND_OK)
+            die(sql, PQerrorMessage(conn));
+    }
+}
+
+static void copy_bare(PGconn *conn)
+{
+    PGresult *drawn;
+
+    run_plain(conn, "BEGIN", PGRES_COMMAND_OK);
+    drawn = PQexecPrepared(conn, "enqueue", 0, NULL, NULL, NULL, 0);
+    if (PQntuples(drawn) != BATCH_JOBS)
+        die("ids", PQerrorMessage(conn));
+    copy_rows(conn,
+              "COPY " SCHEMA ".pgqueuer (id, priority, status, entrypoint, payload) FROM STDIN",
+              drawn, "0\tqueued\tbench\tpayload");
+    copy_rows(conn,
+              "COPY " SCHEMA ".pgqueuer_log (job_id, status, priority, entrypoint) FROM STDIN",
+              drawn, "queued\t0\tbench");
+    PQclear(drawn);
+    run_plain(conn, "COMMIT", PGRES_COMMAND_OK);
+}
+
+static pgq_code enqueue_batch(pgq_client *client, const pgq_new_job *job, pgq_error *err)
+{
+    static pgq_new_job jobs[BATCH_JOBS];
+    static int64_t ids[BATCH_JOBS];
+
+    for (int i = 0; i < BATCH_JOBS; i++)
+        jobs[i] = *job;
+    return pgq_enqueue_batch(client, jobs, BATCH_JOBS, PGQ_ON_CONFLICT_RAISE, ids, err);
+}
+
 static void enqueue(hand *h)
 {
+    kind k = h->run->way->kind;
     pgq_new_job job = PGQ_NEW_JOB_INIT;
     pgq_error err = PGQ_ERROR_INIT;
     pgq_code code = PGQ_OK;
@@ -161,9 +227,13 @@ static void enqueue(hand *h)
 
     job.entrypoint = "bench";
     job.payload = (pgq_bytes){"payload", 7};
-    if (h->conn != NULL)
+    if (k == BARE_COPY)
+        copy_bare(h->conn);
+    else if (h->conn != NULL)
         enqueue_bare(h->conn);
-    else if (h->run->way->kind == CLIENT)
+    else if (k == CLIENT_BATCH)
+        code = enqueue_batch(h->client, &job, &err);
+    else if (k == CLIENT)
         code = pgq_enqueue(h->client, &job, PGQ_ON_CONFLICT_RAISE, &id, &err);
     else
         code = pgq_producer_enqueue(h->run->producer, &job, PGQ_ON_CONFLICT_RAISE, 0, &id, &err);
@@ -174,7 +244,8 @@ static void enqueue(hand *h)
 static void *work(void *argument)
 {
     hand *h = argument;
-    int jobs = h->run->way->kind == BARE_GROUP ? GROUP_JOBS : 1;
+    kind k = h->run->way->kind;
+    int jobs = k == BARE_GROUP ? GROUP_JOBS : k == BARE_COPY || k == CLIENT_BATCH ? BATCH_JOBS : 1;
 
     connect_hand(h);
     (void)pthread_barrier_wait(&h->run->begin);
@@ -280,7 +351,12 @@ static summary summarize(const double *values, int count)
     return (summary){sorted[count / 2], sorted[0], sorted[count - 1]};
 }
 
-static void report(double rates[WAYS][ROUNDS_MAX], int rounds)
+static bool wanted(int i, const char *part)
+{
+    return part == NULL || strstr(ways[i].name, part) != NULL;
+}
+
+static void report(double rates[WAYS][ROUNDS_MAX], int rounds, const char *part)
 {
     printf("%-28s %8s %8s %8s   %s\n", "single enqueues", "jobs/s", "least", "most",
            "ratio (least, most)");
@@ -288,11 +364,13 @@ static void report(double rates[WAYS][ROUNDS_MAX], int rounds)
         double ratios[ROUNDS_MAX];
         summary rate = summarize(rates[i], rounds), ratio;
 
+        if (!wanted(i, part))
+            continue;
         for (int round = 0; round < rounds; round++)
             ratios[round] = rates[i][round] / rates[ways[i].versus][round];
         ratio = summarize(ratios, rounds);
         printf("%-28s %8.0f %8.0f %8.0f", ways[i].name, rate.median, rate.least, rate.most);
-        if (ways[i].versus != i)
+        if (ways[i].versus != i && wanted(ways[i].versus, part))
             printf("   %.2f (%.2f, %.2f) of %s", ratio.median, ratio.least, ratio.most,
                    ways[ways[i].versus].name);
         printf("\n");
@@ -304,17 +382,18 @@ int main(int argc, char **argv)
     static double rates[WAYS][ROUNDS_MAX];
     long ms = argc > 2 ? (long)(strtod(argv[2], NULL) * 1000) : 3000;
     int rounds = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 5;
+    const char *part = argc > 4 ? argv[4] : NULL;
 
     if (argc < 2 || ms < 1 || rounds < 1 || rounds > ROUNDS_MAX) {
-        (void)fprintf(stderr, "usage: bench_producer DSN [SECONDS [ROUNDS]]\n");
+        (void)fprintf(stderr, "usage: bench_producer DSN [SECONDS [ROUNDS [PART]]]\n");
         return 2;
     }
     install(argv[1]);
     for (int round = 0; round < rounds; round++) {
         for (int i = 0; i < WAYS; i++)
-            rates[i][round] = measure(&ways[i], argv[1], ms);
+            rates[i][round] = wanted(i, part) ? measure(&ways[i], argv[1], ms) : 0;
     }
     execute(argv[1], "SET client_min_messages = warning; DROP SCHEMA " SCHEMA " CASCADE");
-    report(rates, rounds);
+    report(rates, rounds, part);
     return 0;
 }
