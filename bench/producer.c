@@ -1,12 +1,16 @@
 /* Single enqueues, each with its own commit as far as its caller sees, in five ways: by bare libpq,
  * one INSERT into queue and log, on 1 and on 8 connections; by pgq_enqueue, likewise; and by
- * pgq_producer_enqueue from 64 threads through one producer.
+ * pgq_producer_enqueue from 64 threads through one producer. Beside them the limit of the last:
+ * bare libpq, 64 jobs in each INSERT and commit, and nobody to be told. And many jobs at once, 5000
+ * in each call of pgq_enqueue_batch, beside bare libpq, which copies ready text into queue and log.
  *
- *     build/bench_producer DSN [SECONDS [ROUNDS]]
+ *     build/bench_producer DSN [SECONDS [ROUNDS [PART]]]
  *
- * The ways take turns in every round, and the medians of the rounds are printed. It works in a
- * schema of its own, which it makes and removes: the queue of the database is not touched. A figure
- * about durability needs a server with fsync on. */
+ * With PART, only the ways that have it in their names: 5000, for instance, for many jobs at once.
+ * The ways take turns in every round, and the medians of the rounds are printed, with the least and
+ * the most. A ratio is the median of the rounds' ratios: what the machine does meanwhile hits both
+ * sides. It works in a schema of its own, which it makes and removes: the queue of the database is
+ * not touched. A figure about durability needs a server with fsync on. */
 #include <pgqueuer/pgqueuer.h>
 
 #include <libpq-fe.h>
@@ -17,22 +21,29 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
-enum { THREADS_MAX = 64, ROUNDS_MAX = 31, WARM_UP_MS = 300 };
+enum { THREADS_MAX = 64, GROUP_JOBS = 64, BATCH_JOBS = 5000, ROUNDS_MAX = 31, WARM_UP_MS = 300 };
 
-typedef enum kind { BARE, CLIENT, PRODUCER } kind;
+typedef enum kind { BARE, BARE_GROUP, BARE_COPY, CLIENT, CLIENT_BATCH, PRODUCER } kind;
 
 typedef struct way {
     const char *name;
     kind kind;
     int threads;
+    int versus; /* the way that it is compared with, by its place */
 } way;
 
 static const way ways[] = {
-    {"bare libpq, 1 connection", BARE, 1},      {"bare libpq, 8 connections", BARE, 8},
-    {"pgq_enqueue, 1 connection", CLIENT, 1},   {"pgq_enqueue, 8 connections", CLIENT, 8},
-    {"one producer, 64 threads", PRODUCER, 64},
+    {"bare libpq, 1 connection", BARE, 1, 0},
+    {"pgq_enqueue, 1 connection", CLIENT, 1, 0},
+    {"bare libpq, 8 connections", BARE, 8, 2},
+    {"pgq_enqueue, 8 connections", CLIENT, 8, 2},
+    {"bare libpq, 64 jobs a commit", BARE_GROUP, 1, 1},
+    {"one producer, 64 threads", PRODUCER, 64, 1},
+    {"bare COPY, 5000 jobs", BARE_COPY, 1, 6},
+    {"pgq_enqueue_batch, 5000 jobs", CLIENT_BATCH, 1, 6},
 };
 
 enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
@@ -46,6 +57,18 @@ static const char bare_sql[] =
     " logged AS (INSERT INTO " SCHEMA ".pgqueuer_log (job_id, status, priority, entrypoint)"
     " SELECT id, 'queued', priority, entrypoint FROM inserted)"
     " SELECT id FROM inserted";
+
+static const char group_sql[] =
+    "WITH inserted AS (INSERT INTO " SCHEMA
+    ".pgqueuer (priority, status, entrypoint, payload, execute_after)"
+    " SELECT 0, 'queued', $1, $2::bytea, now() FROM generate_series(1, 64)"
+    " RETURNING id, priority, entrypoint),"
+    " logged AS (INSERT INTO " SCHEMA ".pgqueuer_log (job_id, status, priority, entrypoint)"
+    " SELECT id, 'queued', priority, entrypoint FROM inserted)"
+    " SELECT id FROM inserted";
+
+static const char draw_sql[] = "SELECT nextval('" SCHEMA ".pgqueuer_id_seq') "
+                               "FROM generate_series(1, 5000)";
 
 typedef struct run {
     const way *way;
@@ -110,18 +133,21 @@ static pgq_client *open_client(const char *dsn)
 
 static void connect_hand(hand *h)
 {
+    static const char *const sqls[] = {
+        [BARE] = bare_sql, [BARE_GROUP] = group_sql, [BARE_COPY] = draw_sql};
+    kind k = h->run->way->kind;
 
-    if (h->run->way->kind == BARE) {
+    if (k <= BARE_COPY) {
         PGresult *result;
 
         h->conn = PQconnectdb(h->run->dsn);
         if (PQstatus(h->conn) != CONNECTION_OK)
             die("connect", PQerrorMessage(h->conn));
-        result = PQprepare(h->conn, "enqueue", bare_sql, 2, NULL);
+        result = PQprepare(h->conn, "enqueue", sqls[k], k == BARE_COPY ? 0 : 2, NULL);
         if (PQresultStatus(result) != PGRES_COMMAND_OK)
             die("prepare", PQerrorMessage(h->conn));
         PQclear(result);
-    } else if (h->run->way->kind == CLIENT) {
+    } else if (k != PRODUCER) {
         h->client = open_client(h->run->dsn);
     }
 }
@@ -136,8 +162,64 @@ static void enqueue_bare(PGconn *conn)
     PQclear(result);
 }
 
+static void run_plain(PGconn *conn, const char *sql, ExecStatusType wanted)
+{
+    PGresult *result = PQexec(conn, sql);
+
+    if (PQresultStatus(result) != wanted)
+        die(sql, PQerrorMessage(conn));
+    PQclear(result);
+}
+
+/* Rows with the ids that were drawn before the rest. */
+static void copy_rows(PGconn *conn, const char *sql, const PGresult *drawn, const char *rest)
+{
+    static char text[BATCH_JOBS * 96];
+    size_t len = 0;
+
+    run_plain(conn, sql, PGRES_COPY_IN);
+    for (int i = 0; i < BATCH_JOBS; i++)
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\t%s\n", PQgetvalue(drawn, i, 0),
+                                rest);
+    if (PQputCopyData(conn, text, (int)len) != 1 || PQputCopyEnd(conn, NULL) != 1)
+        die(sql, PQerrorMessage(conn));
+    for (PGresult *result; (result = PQgetResult(conn)) != NULL; PQclear(result)) {
+        if (PQresultStatus(result) != PGRES_COMMAND_OK)
+            die(sql, PQerrorMessage(conn));
+    }
+}
+
+static void copy_bare(PGconn *conn)
+{
+    PGresult *drawn;
+
+    run_plain(conn, "BEGIN", PGRES_COMMAND_OK);
+    drawn = PQexecPrepared(conn, "enqueue", 0, NULL, NULL, NULL, 0);
+    if (PQntuples(drawn) != BATCH_JOBS)
+        die("ids", PQerrorMessage(conn));
+    copy_rows(conn,
+              "COPY " SCHEMA ".pgqueuer (id, priority, status, entrypoint, payload) FROM STDIN",
+              drawn, "0\tqueued\tbench\tpayload");
+    copy_rows(conn,
+              "COPY " SCHEMA ".pgqueuer_log (job_id, status, priority, entrypoint) FROM STDIN",
+              drawn, "queued\t0\tbench");
+    PQclear(drawn);
+    run_plain(conn, "COMMIT", PGRES_COMMAND_OK);
+}
+
+static pgq_code enqueue_batch(pgq_client *client, const pgq_new_job *job, pgq_error *err)
+{
+    static pgq_new_job jobs[BATCH_JOBS];
+    static int64_t ids[BATCH_JOBS];
+
+    for (int i = 0; i < BATCH_JOBS; i++)
+        jobs[i] = *job;
+    return pgq_enqueue_batch(client, jobs, BATCH_JOBS, PGQ_ON_CONFLICT_RAISE, ids, err);
+}
+
 static void enqueue(hand *h)
 {
+    kind k = h->run->way->kind;
     pgq_new_job job = PGQ_NEW_JOB_INIT;
     pgq_error err = PGQ_ERROR_INIT;
     pgq_code code = PGQ_OK;
@@ -145,9 +227,13 @@ static void enqueue(hand *h)
 
     job.entrypoint = "bench";
     job.payload = (pgq_bytes){"payload", 7};
-    if (h->run->way->kind == BARE)
+    if (k == BARE_COPY)
+        copy_bare(h->conn);
+    else if (h->conn != NULL)
         enqueue_bare(h->conn);
-    else if (h->run->way->kind == CLIENT)
+    else if (k == CLIENT_BATCH)
+        code = enqueue_batch(h->client, &job, &err);
+    else if (k == CLIENT)
         code = pgq_enqueue(h->client, &job, PGQ_ON_CONFLICT_RAISE, &id, &err);
     else
         code = pgq_producer_enqueue(h->run->producer, &job, PGQ_ON_CONFLICT_RAISE, 0, &id, &err);
@@ -158,12 +244,14 @@ static void enqueue(hand *h)
 static void *work(void *argument)
 {
     hand *h = argument;
+    kind k = h->run->way->kind;
+    int jobs = k == BARE_GROUP ? GROUP_JOBS : k == BARE_COPY || k == CLIENT_BATCH ? BATCH_JOBS : 1;
 
     connect_hand(h);
     (void)pthread_barrier_wait(&h->run->begin);
     while (!atomic_load_explicit(&h->run->over, memory_order_relaxed)) {
         enqueue(h);
-        h->done += atomic_load_explicit(&h->run->counts, memory_order_relaxed);
+        h->done += atomic_load_explicit(&h->run->counts, memory_order_relaxed) ? jobs : 0;
     }
     PQfinish(h->conn);
     (void)pgq_client_free(h->client);
@@ -250,29 +338,62 @@ static int by_size(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+typedef struct summary {
+    double median, least, most;
+} summary;
+
+static summary summarize(const double *values, int count)
+{
+    double sorted[ROUNDS_MAX];
+
+    memcpy(sorted, values, (size_t)count * sizeof(*sorted));
+    qsort(sorted, (size_t)count, sizeof(*sorted), by_size);
+    return (summary){sorted[count / 2], sorted[0], sorted[count - 1]};
+}
+
+static bool wanted(int i, const char *part)
+{
+    return part == NULL || strstr(ways[i].name, part) != NULL;
+}
+
+static void report(double rates[WAYS][ROUNDS_MAX], int rounds, const char *part)
+{
+    printf("%-28s %8s %8s %8s   %s\n", "single enqueues", "jobs/s", "least", "most",
+           "ratio (least, most)");
+    for (int i = 0; i < WAYS; i++) {
+        double ratios[ROUNDS_MAX];
+        summary rate = summarize(rates[i], rounds), ratio;
+
+        if (!wanted(i, part))
+            continue;
+        for (int round = 0; round < rounds; round++)
+            ratios[round] = rates[i][round] / rates[ways[i].versus][round];
+        ratio = summarize(ratios, rounds);
+        printf("%-28s %8.0f %8.0f %8.0f", ways[i].name, rate.median, rate.least, rate.most);
+        if (ways[i].versus != i && wanted(ways[i].versus, part))
+            printf("   %.2f (%.2f, %.2f) of %s", ratio.median, ratio.least, ratio.most,
+                   ways[ways[i].versus].name);
+        printf("\n");
+    }
+}
+
 int main(int argc, char **argv)
 {
     static double rates[WAYS][ROUNDS_MAX];
     long ms = argc > 2 ? (long)(strtod(argv[2], NULL) * 1000) : 3000;
     int rounds = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 5;
+    const char *part = argc > 4 ? argv[4] : NULL;
 
     if (argc < 2 || ms < 1 || rounds < 1 || rounds > ROUNDS_MAX) {
-        (void)fprintf(stderr, "usage: bench_producer DSN [SECONDS [ROUNDS]]\n");
+        (void)fprintf(stderr, "usage: bench_producer DSN [SECONDS [ROUNDS [PART]]]\n");
         return 2;
     }
     install(argv[1]);
     for (int round = 0; round < rounds; round++) {
         for (int i = 0; i < WAYS; i++)
-            rates[i][round] = measure(&ways[i], argv[1], ms);
+            rates[i][round] = wanted(i, part) ? measure(&ways[i], argv[1], ms) : 0;
     }
     execute(argv[1], "SET client_min_messages = warning; DROP SCHEMA " SCHEMA " CASCADE");
-    printf("%-28s %10s %10s %10s %8s\n", "single enqueues", "jobs/s", "least", "most", "ratio");
-    for (int i = 0; i < WAYS; i++) {
-        double *rate = rates[i];
-
-        qsort(rate, (size_t)rounds, sizeof(*rate), by_size);
-        printf("%-28s %10.0f %10.0f %10.0f %7.2fx\n", ways[i].name, rate[rounds / 2], rate[0],
-               rate[rounds - 1], rate[rounds / 2] / rates[0][rounds / 2]);
-    }
+    report(rates, rounds, part);
     return 0;
 }

@@ -65,6 +65,19 @@ PGQ_API PGQ_CHECKED pgq_code pgq_import_batch(pgq_client *client, pgq_import *im
 PGQ_API PGQ_CHECKED pgq_code pgq_dedupe_taken(pgq_client *client, const pgq_new_job *jobs,
                                               size_t count, bool *ret_taken, pgq_error *err);
 
+/* Told of one job that the database refuses: its place in the array, from 0, and why. */
+typedef void (*pgq_refused_callback)(size_t index, const char *reason, void *user);
+
+/* Finds out which jobs of an array the database refuses for a rule of its own, such as a constraint
+ * or a trigger that somebody added to the queue: all are tried, in a transaction that is rolled
+ * back, and the callback is called for each that is refused, in their order. Of two that exclude
+ * each other the second one is refused. A bad job costs about as much as the whole array twice.
+ * Errors: as pgq_enqueue_batch; then no callback was called. */
+PGQ_API PGQ_CHECKED pgq_code pgq_enqueue_refused(pgq_client *client, const pgq_new_job *jobs,
+                                                 size_t count, pgq_on_conflict on_conflict,
+                                                 pgq_refused_callback callback, void *user,
+                                                 pgq_error *err);
+
 #ifdef __cplusplus
 }
 #endif

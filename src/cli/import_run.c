@@ -90,8 +90,9 @@ static pgq_code take_record(import_run *run, const import_record *r, pgq_error *
         return code;
     chunk->jobs[chunk->count] = j.job;
     chunk->records[chunk->count] = *r;
-    if (j.job.dedupe_key != NULL && run->options->on_conflict == PGQ_ON_CONFLICT_RAISE) {
-        chunk->records[chunk->count].text = arena_strndup(&chunk->memory, r->text, r->len);
+    if (run->options->rejects != NULL) { /* the database may refuse it yet */
+        chunk->records[chunk->count].text =
+            arena_strndup(&chunk->memory, r->text, base_min_size(r->len, IMPORT_SHOWN_BYTES_MAX));
         if (chunk->records[chunk->count].text == NULL)
             return error_nomem(err);
     }
@@ -140,34 +141,82 @@ static pgq_code enqueue(import_run *run, pgq_import *next, pgq_error *err)
     return code;
 }
 
-/* Rejects the jobs whose dedupe key is taken. *ret_count is how many these are. */
-static pgq_code reject_taken(import_run *run, size_t *ret_count, pgq_error *err)
+/* Takes the jobs out of the chunk that were rejected; returns how many. */
+static size_t drop_rejected(import_chunk *chunk, const bool *rejected)
 {
-    import_chunk *chunk = &run->chunk;
-    size_t kept = 0;
-    bool *taken = calloc(chunk->count, sizeof(*taken));
-    pgq_code code;
+    size_t kept = 0, count = chunk->count;
 
-    if (taken == NULL)
-        return error_nomem(err);
-    code = pgq_dedupe_taken(run->client, chunk->jobs, chunk->count, taken, err);
-    for (size_t i = 0; code == PGQ_OK && i < chunk->count; i++) {
-        if (taken[i]) {
-            import_job j = {.memory = NULL};
-
-            (void)import_job_refuse(&j, "the dedupe key %.180s is taken",
-                                    chunk->jobs[i].dedupe_key);
-            reject(run, &chunk->records[i], j.reason);
-        } else {
+    for (size_t i = 0; i < count; i++) {
+        if (!rejected[i]) {
             chunk->jobs[kept] = chunk->jobs[i];
             chunk->records[kept++] = chunk->records[i];
         }
     }
-    if (code == PGQ_OK) {
-        *ret_count = chunk->count - kept;
-        chunk->count = kept;
+    chunk->count = kept;
+    return count - kept;
+}
+
+/* Rejects the jobs whose dedupe key is taken. */
+static pgq_code reject_taken(import_run *run, bool *taken, pgq_error *err)
+{
+    import_chunk *chunk = &run->chunk;
+    pgq_code code = pgq_dedupe_taken(run->client, chunk->jobs, chunk->count, taken, err);
+
+    for (size_t i = 0; code == PGQ_OK && i < chunk->count; i++) {
+        import_job j = {.memory = NULL};
+
+        if (!taken[i])
+            continue;
+        (void)import_job_refuse(&j, "the dedupe key %.180s is taken", chunk->jobs[i].dedupe_key);
+        reject(run, &chunk->records[i], j.reason);
     }
-    free(taken);
+    return code;
+}
+
+typedef struct refusing {
+    import_run *run;
+    bool *refused;
+} refusing;
+
+/* A pgq_refused_callback. */
+static void note_refused(size_t index, const char *reason, void *user)
+{
+    refusing *r = user;
+
+    r->refused[index] = true;
+    reject(r->run, &r->run->chunk.records[index], reason);
+}
+
+/* Rejects the jobs that a rule of the database refuses. */
+static pgq_code reject_refused(import_run *run, bool *refused, pgq_error *err)
+{
+    import_chunk *chunk = &run->chunk;
+    refusing r = {run, refused};
+
+    return pgq_enqueue_refused(run->client, chunk->jobs, chunk->count, run->options->on_conflict,
+                               note_refused, &r, err);
+}
+
+/* Finds the jobs for which the chunk was refused. *ret_count is how many these are. */
+static pgq_code reject_bad(import_run *run, pgq_code reason, size_t *ret_count, pgq_error *err)
+{
+    bool *bad = calloc(run->chunk.count + 1, sizeof(*bad));
+    pgq_code code = PGQ_OK;
+
+    *ret_count = 0;
+    if (bad == NULL)
+        return error_nomem(err);
+    if (reason == PGQ_E_DUPLICATE) {
+        code = reject_taken(run, bad, err);
+        if (code == PGQ_OK)
+            *ret_count = drop_rejected(&run->chunk, bad);
+    }
+    if (code == PGQ_OK && *ret_count == 0) {
+        code = reject_refused(run, bad, err);
+        if (code == PGQ_OK)
+            *ret_count = drop_rejected(&run->chunk, bad);
+    }
+    free(bad);
     return code;
 }
 
@@ -191,24 +240,33 @@ static pgq_code try_commit(import_run *run, bool ended, pgq_error *err)
     return code;
 }
 
+/* Whether it may be the fault of single jobs, as the database sees it. */
+static bool may_be_jobs(pgq_code code, const pgq_error *err)
+{
+    return (code == PGQ_E_DUPLICATE || code == PGQ_E_DATABASE || code == PGQ_E_LIMIT) &&
+           err->sqlstate[0] != '\0' && !err->retryable;
+}
+
 static pgq_code commit_chunk(import_run *run, bool ended, pgq_error *err)
 {
     int races = 0;
 
     for (;;) {
-        size_t rejected = 0;
-        pgq_code code = try_commit(run, ended, err);
+        pgq_error why = PGQ_ERROR_INIT;
+        size_t rejected;
+        pgq_code code = try_commit(run, ended, &why);
 
-        if (code != PGQ_E_DUPLICATE)
-            return code;
-        code = reject_taken(run, &rejected, err);
+        if (may_be_jobs(code, &why) && races < RACES_MAX) {
+            code = reject_bad(run, code, &rejected, err);
+            if (code != PGQ_OK)
+                return code;
+            /* the job that had the key may have ended in between, but not again and again */
+            races = rejected == 0 ? races + 1 : 0;
+            continue;
+        }
         if (code != PGQ_OK)
-            return code;
-        /* the job that had the key may have ended in between, but not again and again */
-        if (rejected == 0 && ++races > RACES_MAX)
-            return error_set(err, PGQ_E_DUPLICATE,
-                             "a dedupe key is taken, but it is not seen by "
-                             "which line");
+            *err = why;
+        return code;
     }
 }
 

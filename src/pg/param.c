@@ -64,6 +64,18 @@ void param_text(params *p, const char *value)
     param_bytes(p, (pgq_bytes){value, value != NULL ? strlen(value) : 0});
 }
 
+void param_jsonb(params *p, const char *json)
+{
+    if (json == NULL) {
+        param_null(p);
+        return;
+    }
+    begin(p);
+    buffer_add_char(&p->data, JSONB_VERSION);
+    buffer_add_text(&p->data, json);
+    end(p);
+}
+
 void param_uuid(params *p, const uuid *value)
 {
     param_bytes(p, (pgq_bytes){value->bytes, sizeof(value->bytes)});

@@ -35,6 +35,7 @@ void param_int4(params *p, int32_t value);
 void param_int8(params *p, int64_t value);
 void param_text(params *p, const char *value); /* NULL: SQL NULL */
 void param_bytes(params *p, pgq_bytes value);
+void param_jsonb(params *p, const char *json); /* NULL: SQL NULL */
 void param_uuid(params *p, const uuid *value);
 void param_timestamp(params *p, int64_t server_us); /* microseconds since 2000-01-01 */
 

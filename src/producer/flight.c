@@ -178,8 +178,9 @@ static void greeted(flight *f, int64_t now_us)
 /* ---- a group ---- */
 
 /* Adds the parameters of one list, and sends its statement. */
-static pgq_code send_jobs(flight *f, const list *requests, statement_id id)
+static pgq_code send_jobs(flight *f, const list *requests, pgq_on_conflict on_conflict)
 {
+    statement_id id;
     size_t count = 0;
 
     if (requests->count == 0)
@@ -187,7 +188,7 @@ static pgq_code send_jobs(flight *f, const list *requests, statement_id id)
     for (const list_link *at = requests->first; at != NULL; at = at->next)
         f->jobs[count++] = REQUEST_OF(at)->job;
     params_clear(&f->params);
-    enqueue_add_params(&f->params, f->jobs, count, f->log_policy);
+    id = enqueue_add_params(&f->params, f->jobs, count, on_conflict, f->log_policy);
     return pg_conn_send(f->conn, id, &f->params);
 }
 
@@ -228,10 +229,10 @@ static void send_group(flight *f, int64_t now_us)
     pgq_code code = send_begin(f);
 
     if (code == PGQ_OK)
-        code = send_jobs(f, inserts,
-                         any_key(inserts) ? STATEMENT_ENQUEUE_SKIP : STATEMENT_ENQUEUE_RAISE);
+        code =
+            send_jobs(f, inserts, any_key(inserts) ? PGQ_ON_CONFLICT_SKIP : PGQ_ON_CONFLICT_RAISE);
     if (code == PGQ_OK)
-        code = send_jobs(f, &f->current.b.upserts, STATEMENT_ENQUEUE_UPDATE_PRIORITY);
+        code = send_jobs(f, &f->current.b.upserts, PGQ_ON_CONFLICT_UPDATE_PRIORITY);
     if (code == PGQ_OK)
         code = pg_conn_send(f->conn, STATEMENT_XACT_ID, NULL);
     if (code == PGQ_OK)

@@ -317,15 +317,6 @@ void intake_expire(intake *in, int64_t now_us, bool always, list *late)
     (void)pthread_mutex_unlock(&in->lock);
 }
 
-/* Somebody waits for it, and may free it as soon as the lock is let go. */
-static void wake_caller(request *r)
-{
-    (void)pthread_mutex_lock(&r->lock);
-    r->done = true;
-    (void)pthread_cond_signal(&r->answered);
-    (void)pthread_mutex_unlock(&r->lock);
-}
-
 void intake_answer(intake *in, list *requests)
 {
     list_link *next;
@@ -350,8 +341,9 @@ void intake_answer(intake *in, list *requests)
     }
     make_room(in, jobs, bytes);
     (void)pthread_mutex_unlock(&in->lock);
+    /* each is its caller's again, and may be gone, as soon as it is posted */
     while (requests->count > 0)
-        wake_caller(REQUEST_OF(list_pop(requests)));
+        (void)sem_post(&REQUEST_OF(list_pop(requests))->answered);
 }
 
 bool intake_doze(intake *in, bool wants_work, int64_t until_us, int64_t *ret_until_us)

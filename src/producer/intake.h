@@ -10,6 +10,7 @@
 #include "base/list.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 
 typedef struct request {
     list_link link;
@@ -25,10 +26,7 @@ typedef struct request {
     /* a submitted one */
     pgq_producer_callback callback; /* NULL: somebody waits */
     void *user;
-    /* one that somebody waits for */
-    pthread_mutex_t lock;
-    pthread_cond_t answered;
-    bool done;
+    sem_t answered; /* of one that somebody waits for */
 } request;
 
 #define REQUEST_OF(list_link_) LIST_ENTRY(list_link_, request, link)

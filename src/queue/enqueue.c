@@ -9,7 +9,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-const statement_id enqueue_statements[] = {
+static const statement_id statements_of_arrays[] = {
     [PGQ_ON_CONFLICT_RAISE] = STATEMENT_ENQUEUE_RAISE,
     [PGQ_ON_CONFLICT_SKIP] = STATEMENT_ENQUEUE_SKIP,
     [PGQ_ON_CONFLICT_UPDATE_PRIORITY] = STATEMENT_ENQUEUE_UPDATE_PRIORITY,
@@ -191,8 +191,24 @@ bool enqueue_logged(const pgq_new_job *job, pgq_log_policy log_policy)
     return log_policy == PGQ_LOG_POLICY_FULL;
 }
 
+/* The parameters of enqueue_one. */
+static void add_one(params *p, const pgq_new_job *job, pgq_log_policy log_policy)
+{
+    param_text(p, job->entrypoint);
+    param_bytes(p, job->payload);
+    param_jsonb(p, job->headers);
+    param_int4(p, job->priority);
+    param_int8(p, job->delay_ms);
+    if (job->run_at_us == 0)
+        param_null(p);
+    else
+        param_timestamp(p, job->run_at_us - PG_EPOCH_US);
+    param_text(p, job->dedupe_key);
+    param_bool(p, enqueue_logged(job, log_policy));
+}
+
 /* The statement's parameters are columns, the caller's jobs are rows. */
-void enqueue_add_params(params *p, const pgq_new_job *jobs, size_t count, pgq_log_policy log_policy)
+static void add_arrays(params *p, const pgq_new_job *jobs, size_t count, pgq_log_policy log_policy)
 {
     for (int column = 0; column < COLUMN_COUNT; column++) {
         param_array_begin(p, column_types[column], count);
@@ -204,6 +220,20 @@ void enqueue_add_params(params *p, const pgq_new_job *jobs, size_t count, pgq_lo
         }
         param_array_end(p);
     }
+}
+
+statement_id enqueue_add_params(params *p, const pgq_new_job *jobs, size_t count,
+                                pgq_on_conflict on_conflict, pgq_log_policy log_policy)
+{
+    pgq_new_job job;
+
+    if (count == 1 && enqueue_read_job(jobs, 0, &job, NULL) == PGQ_OK &&
+        (on_conflict == PGQ_ON_CONFLICT_RAISE || job.dedupe_key == NULL)) {
+        add_one(p, &job, log_policy);
+        return STATEMENT_ENQUEUE_ONE;
+    }
+    add_arrays(p, jobs, count, log_policy);
+    return statements_of_arrays[on_conflict];
 }
 
 pgq_code enqueue_read_ids(pg_result *r, size_t count, int64_t *ret_ids, pgq_error *err)
@@ -280,21 +310,21 @@ static pgq_code explain(pgq_code code, const enqueue_way *way, const enqueue_bat
 pgq_code enqueue_check(const pgq_new_job *jobs, size_t count, pgq_on_conflict on_conflict,
                        pgq_error *err)
 {
-    if ((size_t)on_conflict >= BASE_COUNT(enqueue_statements))
+    if ((size_t)on_conflict >= BASE_COUNT(statements_of_arrays))
         return error_set(err, PGQ_E_INVALID, "on_conflict is none of the choices: %d",
                          (int)on_conflict);
     return check_batch(jobs, count, on_conflict == PGQ_ON_CONFLICT_UPDATE_PRIORITY, err);
 }
 
-pgq_code enqueue_send_arrays(enqueue_way *way, const enqueue_batch *batch, int64_t *ret_ids,
-                             pgq_error *err)
+pgq_code enqueue_send_statement(enqueue_way *way, const enqueue_batch *batch, int64_t *ret_ids,
+                                pgq_error *err)
 {
     params p = PARAMS_INIT;
     pg_result r = PG_RESULT_INIT;
-    pgq_code code;
+    statement_id id =
+        enqueue_add_params(&p, batch->jobs, batch->count, batch->on_conflict, batch->log_policy);
+    pgq_code code = way->call(way, id, &p, &r, err);
 
-    enqueue_add_params(&p, batch->jobs, batch->count, batch->log_policy);
-    code = way->call(way, enqueue_statements[batch->on_conflict], &p, &r, err);
     if (code == PGQ_OK)
         code = enqueue_read_ids(&r, batch->count, ret_ids, err);
     result_release(&r);
@@ -310,7 +340,7 @@ pgq_code enqueue_send(enqueue_way *way, const enqueue_batch *batch, int64_t *ret
     if (enqueue_copies(batch))
         code = enqueue_send_copy(way, batch, ret_ids, err);
     else
-        code = enqueue_send_arrays(way, batch, ret_ids, err);
+        code = enqueue_send_statement(way, batch, ret_ids, err);
     return explain(code, way, batch, err);
 }
 

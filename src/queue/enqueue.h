@@ -11,9 +11,6 @@
 /* From so many jobs on COPY is faster than arrays; docs/internals/queue.md has the figures. */
 enum { ENQUEUE_COPY_JOBS = 2000 };
 
-/* Indexed by pgq_on_conflict. */
-extern const statement_id enqueue_statements[];
-
 /* What one call enqueues. */
 typedef struct enqueue_batch {
     const pgq_new_job *jobs;
@@ -52,10 +49,10 @@ pgq_code enqueue_read_job(const pgq_new_job *jobs, size_t index, pgq_new_job *re
 pgq_code enqueue_check(const pgq_new_job *jobs, size_t count, pgq_on_conflict on_conflict,
                        pgq_error *err);
 
-/* Adds the parameters of a statement with arrays; the jobs were checked. `log_policy` is for those
- * that have none. */
-void enqueue_add_params(params *p, const pgq_new_job *jobs, size_t count,
-                        pgq_log_policy log_policy);
+/* Adds the parameters of the statement that enqueues these jobs, which were checked, and returns
+ * which one it is: with arrays, or a plain one. `log_policy` is for jobs that have none. */
+statement_id enqueue_add_params(params *p, const pgq_new_job *jobs, size_t count,
+                                pgq_on_conflict on_conflict, pgq_log_policy log_policy);
 
 /* Reads its ids in input order; ret_ids may be NULL. */
 pgq_code enqueue_read_ids(pg_result *r, size_t count, int64_t *ret_ids, pgq_error *err);
@@ -63,7 +60,7 @@ pgq_code enqueue_read_ids(pg_result *r, size_t count, int64_t *ret_ids, pgq_erro
 /* Puts an error of the database into the words of an enqueue; returns `code`. */
 pgq_code enqueue_explain(pgq_code code, const char *constraint, pgq_error *err);
 
-/* Enqueues a batch that was checked, with arrays or with COPY: all of it or nothing, in the
+/* Enqueues a batch that was checked, with one statement or with COPY: all of it or nothing, in the
  * transaction that is open or in one of its own. ret_ids (may be NULL) gets the ids in input
  * order. */
 pgq_code enqueue_send(enqueue_way *way, const enqueue_batch *batch, int64_t *ret_ids,
@@ -79,9 +76,9 @@ pgq_code enqueue_send_copy(enqueue_way *way, const enqueue_batch *batch, int64_t
 /* Whether the job is to have a `queued` row in the log. */
 bool enqueue_logged(const pgq_new_job *job, pgq_log_policy log_policy);
 
-/* With arrays, whatever the size. */
-pgq_code enqueue_send_arrays(enqueue_way *way, const enqueue_batch *batch, int64_t *ret_ids,
-                             pgq_error *err);
+/* With one statement, whatever the size. */
+pgq_code enqueue_send_statement(enqueue_way *way, const enqueue_batch *batch, int64_t *ret_ids,
+                                pgq_error *err);
 
 /* The job of the batch whose dedupe key the server named, the second one where two have it;
  * batch->count when there is none. */

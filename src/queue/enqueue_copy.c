@@ -156,7 +156,7 @@ static pgq_code copy_body(void *user, pgq_error *err)
 
     if (code == PGQ_OK && !may_copy) { /* the server refuses COPY where row security applies */
         c->ids = NULL;
-        return enqueue_send_arrays(c->way, c->batch, c->ret_ids, err);
+        return enqueue_send_statement(c->way, c->batch, c->ret_ids, err);
     }
     c->next = 0;
     if (code == PGQ_OK)

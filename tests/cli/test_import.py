@@ -152,6 +152,69 @@ def test_taken_keys_by_mode(pgqueuer, extras_db, write, tmp_path, mode, filler):
         assert f"Imported {filler + 4} jobs" in done.stdout
 
 
+RULES = {
+    "check": "ALTER TABLE pgqueuer ADD CONSTRAINT sane CHECK (octet_length(payload) < 20)",
+    "trigger": """
+        CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF octet_length(NEW.payload) >= 20 THEN RAISE EXCEPTION 'not sane'; END IF;
+            RETURN NEW; END $$;
+        CREATE TRIGGER look BEFORE INSERT ON pgqueuer FOR EACH ROW EXECUTE FUNCTION look()""",
+    "at commit": """
+        CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF octet_length(NEW.payload) >= 20 THEN RAISE EXCEPTION 'not sane'; END IF;
+            RETURN NEW; END $$;
+        CREATE CONSTRAINT TRIGGER look AFTER INSERT ON pgqueuer DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION look()""",
+}
+
+
+@pytest.mark.parametrize("rule, mode", [
+    ("check", "raise"), ("check", "skip"), ("check", "update_priority"), ("trigger", "raise"),
+    ("at commit", "raise")])
+def test_a_line_that_breaks_a_rule_of_the_database_is_rejected(
+    pgqueuer, extras_db, write, tmp_path, rule, mode
+):
+    extras_db.execute(RULES[rule])
+    good = jobs(3000)
+    bad = [{"entrypoint": "e", "payload": f"longer than it may be: {i}"} for i in range(3)]
+    file = write(bad[0], *good[:1500], bad[1], *good[1500:], bad[2])
+    rejects = tmp_path / "rejects"
+    done = pgqueuer("import", file, "--on-conflict", mode, "--rejects", rejects, dsn=extras_db)
+    assert done.returncode == FAILED, done.stderr
+    assert "Imported 3000 jobs from 3003 lines, rejected 3" in done.stdout
+    assert payloads(extras_db) == [job["payload"] for job in good]
+    assert [row["line"] for row in rejects_of(rejects)] == [1, 1502, 3003]
+    assert all("sane" in row["reason"] for row in rejects_of(rejects))
+    assert [json.loads(row["text"]) for row in rejects_of(rejects)] == bad
+    assert extras_db.log_counts() == {"queued": 3000}
+
+
+def test_of_lines_that_exclude_each_other_the_first_one_is_in(
+    pgqueuer, extras_db, write, tmp_path
+):
+    extras_db.execute("CREATE UNIQUE INDEX ours ON pgqueuer (md5(payload))")
+    pgqueuer("queue", "e", "7", dsn=extras_db)
+    rejects = tmp_path / "rejects"
+    done = pgqueuer("import", write(*jobs(12), *jobs(2)), "--rejects", rejects, dsn=extras_db)
+    assert done.returncode == FAILED and "Imported 11 jobs" in done.stdout, done.stderr
+    assert [row["line"] for row in rejects_of(rejects)] == [8, 13, 14]
+    assert sorted(map(int, payloads(extras_db))) == list(range(12))
+
+
+def test_a_role_that_may_not_enqueue_is_told_so_and_no_line_is_rejected(
+    pgqueuer, extras_db, write, tmp_path
+):
+    extras_db.execute("REVOKE ALL ON pgqueuer FROM PUBLIC; CREATE ROLE import_nobody LOGIN")
+    try:
+        dsn = extras_db.cluster.dsn(extras_db.name, user="import_nobody")
+        rejects = tmp_path / "rejects"
+        done = pgqueuer("import", write(*jobs(3)), "--rejects", rejects, dsn=dsn)
+        assert done.returncode != DONE and "permission denied" in done.stderr
+        assert rejects.read_text() == ""
+    finally:
+        extras_db.execute("DROP ROLE import_nobody")
+
+
 def test_csv_by_its_name_and_by_option(pgqueuer, extras_db, write):
     text = 'entrypoint,payload,priority\ne,"a ""b"",\nc",5\ne,,\n'
     file = write(text.rstrip("\n"), name="jobs.csv")

@@ -2,14 +2,19 @@
 
 import json
 import random
+import time
 
 import pytest
 
 from lib import program
+from lib.extent import extent
 from lib.pooler import Pooler
 from lib.waiting import wait_until
 
 LINES = 200_000
+MANY_LINES = extent("IMPORT_LINES", 100_000, 5_000_000)
+KILLS = 8
+MEMORY_KB = 64 * 1024
 DUPLICATE_EVERY = 20_011
 BAD_EVERY = 10_007
 
@@ -72,11 +77,10 @@ def assert_each_line_once(db, rejects, lines):
     assert sorted(rejected) == [number for number in range(1, lines + 1) if not is_job(number)]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_an_import_killed_at_many_points_has_each_line_once(extras_db, start, tmp_path, seed):
+def test_an_import_killed_at_many_points_has_each_line_once(extras_db, start, tmp_path):
     file, rejects = write_file(tmp_path / "jobs.jsonl", LINES), tmp_path / "rejects"
-    draw = random.Random(seed)
-    for _ in range(8):
+    draw = random.Random(2)
+    for _ in range(KILLS):
         process = start(extras_db, file, "--rejects", rejects)
         kill_at(process, extras_db, position(extras_db) + draw.choice([0, 1, 2, 2, 3, 4]))
     last = start(extras_db, file, "--rejects", rejects)
@@ -84,6 +88,60 @@ def test_an_import_killed_at_many_points_has_each_line_once(extras_db, start, tm
     assert_each_line_once(extras_db, rejects, LINES)
     assert extras_db.value("SELECT finished FROM pgqueuer_c.imports")
     assert extras_db.value("SELECT lines FROM pgqueuer_c.imports") == LINES
+
+
+def memory_of(process):
+    """VmHWM in kB; 0 when the process has ended."""
+    try:
+        with open(f"/proc/{process.pid}/status") as status:
+            return max((int(line.split()[1]) for line in status if line.startswith("VmHWM")),
+                       default=0)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def end_of(process, deadline, until=lambda: False):
+    """Waits for its end, or for something else; returns what memory it needed."""
+    peak = 0
+
+    def ended():
+        nonlocal peak
+        peak = max(peak, memory_of(process))
+        return process.returncode is not None or until()
+
+    wait_until(ended, deadline)
+    return peak
+
+
+@pytest.mark.timeout(120 + MANY_LINES // 2000)
+def test_a_long_import_killed_again_and_again_has_each_line_once_in_little_memory(
+    extras_db, start, tmp_path
+):
+    """The server counts, for millions of lines."""
+    file, rejects = write_file(tmp_path / "jobs.jsonl", MANY_LINES), tmp_path / "rejects"
+    draw, peaks, began = random.Random(3), [], time.monotonic()
+    chunks = MANY_LINES // 10_000
+    for _ in range(KILLS):
+        process = start(extras_db, file, "--rejects", rejects)
+        target = position(extras_db) + draw.randint(0, max(1, chunks // KILLS))
+        peaks.append(end_of(process, 600, lambda: position(extras_db) >= target))
+        time.sleep(draw.uniform(0, 0.2))  # somewhere in the next chunk
+        process.kill()
+    last = start(extras_db, file, "--rejects", rejects)
+    peaks.append(end_of(last, 60 + MANY_LINES // 2000))
+    assert last.returncode in (1, 7), last.log()
+    print(f"{MANY_LINES} lines in {time.monotonic() - began:.0f} s, {KILLS} times killed,"
+          f" {max(peaks)} kB at most")
+    bad = [number for number in range(1, MANY_LINES + 1) if not is_job(number)]
+    jobs = MANY_LINES - len(bad)
+    assert extras_db.rows(
+        "SELECT count(*), count(DISTINCT number), sum(number), bool_and(number > before) FROM"
+        " (SELECT number, lag(number, 1, 0) OVER (ORDER BY id) AS before FROM"
+        " (SELECT id, encode(payload, 'escape')::int AS number FROM pgqueuer) AS q) AS r"
+    ) == [(jobs, jobs, MANY_LINES * (MANY_LINES + 1) // 2 - sum(bad), True)]
+    assert extras_db.rows("SELECT count(*), count(DISTINCT job_id) FROM pgqueuer_log") == [(jobs, jobs)]
+    assert sorted(json.loads(line)["line"] for line in rejects.read_text().splitlines()) == bad
+    assert program.sanitizer() != "none" or max(peaks) < MEMORY_KB, peaks
 
 
 def test_killed_between_its_jobs_and_its_position_a_chunk_is_not_there(extras_db, start, tmp_path):
@@ -167,22 +225,8 @@ def test_through_a_pooler_in_transaction_mode_nothing_is_different(
 
 
 def peak_memory(db, start, file):
-    """VmHWM in kB, read before the process ends: its last commit waits for our lock."""
     process = start(db, file)
-    peak = 0
-
-    def ended():
-        nonlocal peak
-        try:
-            with open(f"/proc/{process.pid}/status") as status:
-                for line in status:
-                    if line.startswith("VmHWM"):
-                        peak = max(peak, int(line.split()[1]))
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-        return process.returncode is not None
-
-    wait_until(ended, 120, interval=0.005)
+    peak = end_of(process, 120)
     assert process.returncode == 1, process.log()
     return peak
 

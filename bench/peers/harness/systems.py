@@ -8,7 +8,7 @@ from typing import Callable
 from harness import install
 
 # The ways of ours to enqueue (ways[] of ours/produce.c). One more is a line here.
-OUR_PRODUCERS = ("calls",)
+OUR_PRODUCERS = ("calls", "producer")
 POLICIES = ("full", "terminal", "failures")
 BARE_BATCH, BARE_LANES = 500, 2
 WORKING = ("drain", "latency", "horizon", "backlog")
@@ -148,8 +148,8 @@ def our_ways(build, folder):
                   OURS_ABOUT[policy], (*run, "--log-policy", policy), (produce, OUR_PRODUCERS[0], policy),
                   ready="worker\\.listening", talks="both", cells=WORKING)
     for producer in OUR_PRODUCERS[1:]:
-        yield Way("ours", f"ours by {producer}", "best", "", 0, (), (produce, producer, "full"),
-                  cells=ENQUEUEING)
+        yield Way("ours", f"ours by {producer}", "best", "one for all callers, on one connection", 0, (),
+                  (produce, producer, "full"), cells=("single1", "single8"))
 
 
 def bare_ways(build, folder):

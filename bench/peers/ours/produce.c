@@ -10,17 +10,24 @@
 
 static pgq_log_policy policy = PGQ_LOG_POLICY_FULL;
 
-static void *open_client(void)
+static pgq_connect_options connect_options(void)
 {
+    static pgq_names names = PGQ_NAMES_INIT;
     pgq_connect_options options = PGQ_CONNECT_OPTIONS_INIT;
-    pgq_names names = PGQ_NAMES_INIT;
-    pgq_error err = PGQ_ERROR_INIT;
-    pgq_client *client;
 
     names.schema = "bench";
     names.channel = "bench";
     options.names = &names;
     options.log_policy = policy;
+    return options;
+}
+
+static void *open_client(void)
+{
+    pgq_connect_options options = connect_options();
+    pgq_error err = PGQ_ERROR_INIT;
+    pgq_client *client;
+
     if (pgq_client_open(&options, &client, &err) != PGQ_OK)
         producing_die("connecting", err.message);
     return client;
@@ -46,6 +53,37 @@ static void enqueue(void *client, const char *payload)
         producing_die("enqueueing", err.message);
 }
 
+/* One for all lanes, on one connection: callers at the same time share a commit. */
+static void *open_producer(void)
+{
+    static pgq_producer *producer;
+    pgq_connect_options connect = connect_options();
+    pgq_producer_options options = PGQ_PRODUCER_OPTIONS_INIT;
+    pgq_error err = PGQ_ERROR_INIT;
+
+    options.connect = &connect;
+    if (producer == NULL && pgq_producer_open(&options, &producer, &err) != PGQ_OK)
+        producing_die("connecting", err.message);
+    return producer;
+}
+
+static void enqueue_shared(void *producer, const char *payload)
+{
+    pgq_new_job job = new_job(payload);
+    pgq_error err = PGQ_ERROR_INIT;
+    int64_t id;
+
+    if (pgq_producer_enqueue(producer, &job, PGQ_ON_CONFLICT_RAISE, 0, &id, &err) != PGQ_OK)
+        producing_die("enqueueing", err.message);
+}
+
+/* Not what a producer is for; to fill a queue. */
+static void enqueue_one_by_one(void *producer, int count)
+{
+    for (int i = 0; i < count; i++)
+        enqueue_shared(producer, NULL);
+}
+
 static void enqueue_batch(void *client, int count)
 {
     static _Thread_local pgq_new_job jobs[PRODUCING_BATCH];
@@ -62,6 +100,7 @@ static void enqueue_batch(void *client, int count)
  * harness/systems.py. */
 static const producing_way ways[] = {
     {"calls", open_client, enqueue, enqueue_batch},
+    {"producer", open_producer, enqueue_shared, enqueue_one_by_one},
 };
 
 int main(int argc, char **argv)

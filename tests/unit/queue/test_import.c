@@ -146,6 +146,61 @@ static void taken_keys_are_told_apart(void **state)
     expect_ok(pgq_dedupe_taken(f->client, NULL, 0, NULL, &err), &err);
 }
 
+static size_t refused[8], refused_count;
+static char reasons[8][256];
+
+static void note_refused(size_t index, const char *reason, void *user)
+{
+    (void)user;
+    assert_true(refused_count < UNIT_COUNT(refused));
+    refused[refused_count] = index;
+    (void)snprintf(reasons[refused_count++], sizeof(reasons[0]), "%s", reason);
+}
+
+static void jobs_that_break_a_rule_are_found_and_nothing_is_left(void **state)
+{
+    fixture *f = *state;
+    pgq_error err = PGQ_ERROR_INIT;
+
+    sql_run(f->db.sql, "ALTER TABLE pgqueuer ADD CONSTRAINT sane CHECK (priority < 5), "
+                       "ADD CONSTRAINT one EXCLUDE (priority WITH =) WHERE (priority > 0)");
+    many[0].priority = many[1].priority = many[MANY - 1].priority = 7;
+    many[3].priority = many[2500].priority = 2;
+    refused_count = 0;
+    expect_ok(
+        pgq_enqueue_refused(f->client, many, MANY, PGQ_ON_CONFLICT_RAISE, note_refused, NULL, &err),
+        &err);
+    assert_int_equal(refused_count, 4);
+    assert_true(refused[0] == 0 && refused[1] == 1 && refused[2] == 2500 && refused[3] == MANY - 1);
+    assert_non_null(strstr(reasons[0], "\"sane\""));
+    assert_non_null(strstr(reasons[2], "\"one\""));
+    assert_int_equal(sql_number(f->db.sql, "SELECT count(*) FROM pgqueuer"), 0);
+    assert_int_equal(sql_number(f->db.sql, "SELECT count(*) FROM pgqueuer_log"), 0);
+    expect_ok(
+        pgq_enqueue_refused(f->client, many + 4, 9, PGQ_ON_CONFLICT_SKIP, note_refused, NULL, &err),
+        &err);
+    assert_int_equal(refused_count, 4);
+    expect_code(PGQ_E_INVALID,
+                pgq_enqueue_refused(f->client, many, 1, PGQ_ON_CONFLICT_SKIP, NULL, NULL, &err),
+                &err);
+}
+
+static void what_is_no_jobs_fault_refuses_none(void **state)
+{
+    fixture *f = *state;
+    pgq_error err = PGQ_ERROR_INIT;
+
+    refused_count = 0;
+    sql_run(f->db.sql, "ALTER TABLE pgqueuer_log RENAME TO elsewhere");
+    expect_code(
+        PGQ_E_SCHEMA_MISSING,
+        pgq_enqueue_refused(f->client, many, 9, PGQ_ON_CONFLICT_RAISE, note_refused, NULL, &err),
+        &err);
+    assert_int_equal(refused_count, 0);
+    sql_run(f->db.sql, "ALTER TABLE elsewhere RENAME TO pgqueuer_log");
+    expect_ok(send(f, 1, PGQ_ON_CONFLICT_RAISE, &err), &err);
+}
+
 static void what_cannot_be_a_name_is_refused(void **state)
 {
     fixture *f = *state;
@@ -191,6 +246,8 @@ int main(void)
         CASE(whoever_goes_on_second_fails_and_enqueues_nothing),
         CASE(skipped_jobs_are_counted),
         CASE(taken_keys_are_told_apart),
+        CASE(jobs_that_break_a_rule_are_found_and_nothing_is_left),
+        CASE(what_is_no_jobs_fault_refuses_none),
         CASE(what_cannot_be_a_name_is_refused),
         cmocka_unit_test_setup_teardown(without_the_extras_it_says_how_to_get_them, open_bare,
                                         close_fixture),
