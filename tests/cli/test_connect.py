@@ -126,6 +126,7 @@ def test_a_missing_schema_says_install(pgqueuer, db, spawn_worker):
     assert db.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'pgqueuer%'") == 0
 
 
+@pytest.mark.scenario("worker.old-schema")
 @pytest.mark.parametrize(
     "damage, named",
     [

@@ -29,6 +29,7 @@ def act(pgqueuer, database, *arguments):
     return done.stdout
 
 
+@pytest.mark.scenario("cancel.by-c")
 def test_c_cancels_a_job_that_python_runs(queue_db, produce, python_worker, pgqueuer, journal):
     worker = python_worker(queue_db, entrypoints=["job=watch"])
     [job_id] = produce(queue_db, [NewJob("job", b"")])
@@ -43,6 +44,7 @@ def test_c_cancels_a_job_that_python_runs(queue_db, produce, python_worker, pgqu
     assert queue_db.job_count() == 0
 
 
+@pytest.mark.scenario("cancel.by-python")
 def test_python_cancels_a_job_that_c_runs(queue_db, produce, spawn_worker, python_run, journal):
     worker = spawn_worker(queue_db, "--dequeue-timeout", "600", args=["watch"])
     [job_id] = produce(queue_db, [NewJob("watch", b"")])
@@ -57,6 +59,7 @@ def test_python_cancels_a_job_that_c_runs(queue_db, produce, spawn_worker, pytho
     assert not worker.events("claim.lost"), "whoever cancels takes the row away: nothing is lost"
 
 
+@pytest.mark.scenario("cancel.before-start-python")
 def test_a_job_that_python_claims_between_the_event_and_the_look_is_told_too(
     queue_db, python_worker, pgqueuer, processes, home, journal
 ):
@@ -84,6 +87,7 @@ def test_a_job_that_python_claims_between_the_event_and_the_look_is_told_too(
     assert queue_db.job_count() == 0
 
 
+@pytest.mark.scenario("events.accepted")
 def test_python_accepts_the_events_of_cancel_and_requeue(queue_db, produce, python_spawn, pgqueuer):
     ids = produce(queue_db, [NewJob("e", b"")] * 3)
     queue_db.execute("UPDATE pgqueuer SET status = 'failed' WHERE id = %s", [ids[0]])
@@ -105,6 +109,7 @@ def test_python_accepts_the_events_of_cancel_and_requeue(queue_db, produce, pyth
     assert sum((line.get("ids", []) for line in lines()), []) == [*ids, *many]
 
 
+@pytest.mark.scenario("events.requeue-wakes")
 def test_a_requeue_by_c_wakes_an_idle_python_worker(queue_db, python_worker, pgqueuer, journal):
     held = queue_db.value("INSERT INTO pgqueuer (priority, status, entrypoint, attempts)"
                           " VALUES (0, 'failed', 'job', 2) RETURNING id")
@@ -117,6 +122,7 @@ def test_a_requeue_by_c_wakes_an_idle_python_worker(queue_db, python_worker, pgq
     assert worker.stop() == 0
 
 
+@pytest.mark.scenario("settle.requeue")
 @pytest.mark.parametrize("holder", ["python", "c"])
 @pytest.mark.parametrize("actor", ["python", "c"])
 def test_a_held_job_is_requeued_and_run_again(queue_db, produce, spawn_worker, python_worker,

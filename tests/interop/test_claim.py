@@ -20,6 +20,7 @@ def end_of(database, job_id, status="successful", deadline=20):
                lambda: f"job {job_id} ends as {status}, log: {database.log_of(job_id)}")
 
 
+@pytest.mark.scenario("claim.mixed-fleet")
 def test_a_mixed_fleet_runs_each_job_once(queue_db, produce, python_enqueue, spawn_worker,
                                           python_worker, journal):
     fleet = [spawn_worker(queue_db, "--batch-size", "5", args=["work=sleep"]) for _ in range(2)]
@@ -39,6 +40,7 @@ def test_a_mixed_fleet_runs_each_job_once(queue_db, produce, python_enqueue, spa
     assert len({run.pid for run in journal.runs()}) == 4, "a worker of the fleet had nothing to do"
 
 
+@pytest.mark.scenario("claim.priority")
 @pytest.mark.parametrize("lane", ["row", "lease", "auto"])
 def test_priority_goes_before_age_across_entrypoints(queue_db, produce, drain, journal, lane):
     jobs = [NewJob(name, b"", priority=p) for p in (0, 5, -5, 5, 0) for name in ("b", "a", "c")]
@@ -49,6 +51,7 @@ def test_priority_goes_before_age_across_entrypoints(queue_db, produce, drain, j
     assert [run.job_id for run in journal.runs()] == wanted
 
 
+@pytest.mark.scenario("claim.deferred")
 def test_a_deferred_job_starts_at_its_time_and_not_at_the_poll(
     queue_db, produce, spawn_worker, journal
 ):
@@ -68,6 +71,7 @@ def test_a_deferred_job_starts_at_its_time_and_not_at_the_poll(
     worker.stop_cleanly()
 
 
+@pytest.mark.scenario("claim.due-now")
 def test_a_job_that_is_due_exactly_now_is_claimed(queue_db):
     """The worker's own statement, since no clock can be made to stand still outside of one
     transaction."""
@@ -90,6 +94,7 @@ def test_a_job_that_is_due_exactly_now_is_claimed(queue_db):
         connection.rollback()
 
 
+@pytest.mark.scenario("claim.left-over-slot")
 def test_a_left_over_slot_does_not_stop_an_unlimited_worker(queue_db, drain, journal):
     """A Python worker with a limit leaves the slot on a row that it retries; seat 0 is taken by
     another of its jobs meanwhile."""
@@ -107,6 +112,7 @@ def test_a_left_over_slot_does_not_stop_an_unlimited_worker(queue_db, drain, jou
     assert queue_db.job_count() == 1
 
 
+@pytest.mark.scenario("claim.no-slot")
 def test_retry_and_hold_leave_no_slot(queue_db, spawn_worker):
     queue_db.execute(
         "INSERT INTO pgqueuer (priority, status, entrypoint, slot, payload)"
@@ -128,6 +134,7 @@ def check_takeover(database, job_id, journal, killed_at_ns):
     assert database.log_of(job_id) == ["queued", "picked", "picked", "successful"]
 
 
+@pytest.mark.scenario("claim.takeover-by-c")
 def test_c_takes_over_the_job_of_a_killed_python_worker(
     queue_db, produce, spawn_worker, python_worker, journal
 ):
@@ -144,6 +151,7 @@ def test_c_takes_over_the_job_of_a_killed_python_worker(
     check_takeover(queue_db, job_id, journal, killed_at)
 
 
+@pytest.mark.scenario("claim.takeover-by-python")
 def test_python_takes_over_the_job_of_a_killed_c_worker(
     queue_db, produce, spawn_worker, python_worker, journal
 ):
@@ -161,6 +169,7 @@ def test_python_takes_over_the_job_of_a_killed_c_worker(
     check_takeover(queue_db, job_id, journal, killed_at)
 
 
+@pytest.mark.scenario("claim.live")
 def test_a_live_job_is_never_taken_over(queue_db, produce, spawn_worker, python_worker, journal):
     """Jobs that run for several heartbeat timeouts, with idle workers of both kinds waiting."""
     owner = spawn_worker(queue_db, "--heartbeat-timeout", "1", args=["sleep"])

@@ -44,6 +44,7 @@ def python_plan(python_pgq, db, *options):
     return re.findall(r"^(?:CREATE|ALTER|DROP|DO|WITH|UPDATE|DELETE)\b.*", "\n".join(lines), re.M)
 
 
+@pytest.mark.scenario("upgrade.then-both-work")
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_after_an_upgrade_python_plans_its_function_only_and_both_sides_work(
     pgqueuer, python_pgq, db, schema, produce, python_enqueue, spawn_worker, python_worker, journal
@@ -62,6 +63,7 @@ def test_after_an_upgrade_python_plans_its_function_only_and_both_sides_work(
     wait_until(lambda: db.job_count("entrypoint LIKE 'for_%%'") == 0, 10, "their rows are gone")
 
 
+@pytest.mark.scenario("upgrade.either-first")
 @pytest.mark.parametrize("first", ["c", "python"])
 def test_both_upgrades_are_content_with_what_the_other_one_left(pgqueuer, python_pgq, db, first):
     restore(db, "0.21.0")
@@ -76,6 +78,7 @@ def test_both_upgrades_are_content_with_what_the_other_one_left(pgqueuer, python
     assert checksums(db, columns) == before
 
 
+@pytest.mark.scenario("upgrade.lock-both")
 def test_upgrades_of_both_sides_at_once_end_at_the_same(
     pgqueuer, db, processes, home
 ):
@@ -138,6 +141,7 @@ def longest_gap(runs, begin_ns, end_ns):
     return max(gaps)
 
 
+@pytest.mark.scenario("upgrade.under-load")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fleet", ["mixed", "python"])
 def test_an_upgrade_under_load_fails_no_job(
