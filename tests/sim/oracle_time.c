@@ -37,11 +37,9 @@ static bool knows_of(const worker *who, const model_row *row, const job_record *
     if (who->missed_us >= row->queued_us || who->hampered_us >= row->queued_us - BACKOFF_US ||
         oracle_disturbed_since(who, row->queued_us - BACKOFF_US))
         return false;
-    if (job->retried_by != 0 && job->retried_by != who->serial)
-        return false;
-    if (job->retried_by != 0 && !limited)
+    if (job->retried_by == who->serial && !limited)
         return true;
-    return (job->notified || job->retried_by != 0) && who->lanes[0]->listening &&
+    return (job->notified || job->retried_by == who->serial) && who->lanes[0]->listening &&
            who->listening_since_us <= row->queued_us && who->missed_us < since_us;
 }
 
