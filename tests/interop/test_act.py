@@ -122,6 +122,31 @@ def test_a_requeue_by_c_wakes_an_idle_python_worker(queue_db, python_worker, pgq
     assert worker.stop() == 0
 
 
+@pytest.mark.scenario("events.retry-wakes")
+@pytest.mark.parametrize("lane", ["row", "lease"])
+def test_a_retry_by_c_wakes_an_idle_python_worker(
+    queue_db, spawn_worker, python_worker, journal, lane
+):
+    """Its own poll is far off, and nothing told it of the job before: the row comes without an event, and
+    the worker that wants the retry has gone when it is due."""
+    idle = python_worker(queue_db, "--dequeue-timeout", "600", entrypoints=["job=retry_once"])
+    with queue_db.connect() as connection:
+        connection.execute("SET session_replication_role = replica")  # no trigger fires
+        [job_id] = connection.execute(
+            "INSERT INTO pgqueuer (priority, status, entrypoint, payload)"
+            " VALUES (0, 'queued', 'job', '2000') RETURNING id").fetchone()
+    worker = spawn_worker(queue_db, "--lane", lane, args=["job=retry_once"])
+    wait_until(lambda: queue_db.log_of(job_id)[-1:] == ["queued"], 20, "the retry")
+    due = queue_db.value("SELECT extract(epoch FROM execute_after - now())::float8 FROM pgqueuer")
+    due_ns = time.monotonic_ns() + int(due * 1e9)
+    worker.stop_cleanly()
+    _, second = journal.wait_runs(2, ended=True)
+    assert (second.pid, second.attempts) == (idle.pid, 1)
+    assert second.start_ns - due_ns < TOLD_SECONDS * 1e9
+    ended(queue_db, job_id, "successful")
+    assert idle.stop() == 0
+
+
 @pytest.mark.scenario("settle.requeue")
 @pytest.mark.parametrize("holder", ["python", "c"])
 @pytest.mark.parametrize("actor", ["python", "c"])
@@ -142,3 +167,32 @@ def test_a_held_job_is_requeued_and_run_again(queue_db, produce, spawn_worker, p
     assert queue_db.log_of(job_id) == ["queued", "picked", "failed", "queued", "picked", "successful"]
     assert [run.attempts for run in journal.runs_of(job_id)] == [0, 0]
     assert worker.stop() == 0
+
+
+# What no worker of today's sends, and what nobody should.
+UNKNOWN = [
+    '{"channel":"ch_pgqueuer","sent_at":"2026-11-24T00:30:10.226931Z","type":"requests_per_second_event",'
+    '"entrypoint_count":{"ok":1000000}}',
+    '{"channel":"ch_pgqueuer","sent_at":"2026-11-24T00:30:10.226931Z","type":"of_tomorrow"}',
+    '{"channel":"ch_pgqueuer","sent_at":"2026-11-24T00:30:10.226931Z","type":"cancellation_event",'
+    '"ids":["x",null,1.5]}',
+    '{"channel":"ch_pgqueuer","type":"health_check_event","id":"926aff6f-e5d4-413a-8216-4b7bc0160d19"}',
+    '{"type":"table_changed_event"}', "[]", "null", "junk", "{", "[" * 7999, "x" * 7999,
+    '{"type":"' + "y" * 7980 + '"}',
+]
+
+
+@pytest.mark.scenario("events.ignored")
+def test_events_that_a_c_worker_does_not_know_change_nothing(queue_db, produce, spawn_worker, journal):
+    worker = spawn_worker(queue_db, "--dequeue-timeout", "600", args=["gate", "ok"])
+    [running] = produce(queue_db, [NewJob("gate", b"")])
+    journal.wait_runs(1)
+    for payload in UNKNOWN:
+        queue_db.execute("SELECT pg_notify('ch_pgqueuer', %s)", [payload])
+    [after] = produce(queue_db, [NewJob("ok", b"")])  # its event comes behind all of them
+    ended(queue_db, after, "successful", deadline=5)
+    open_gate(journal)
+    ended(queue_db, running, "successful")
+    worker.stop_cleanly()
+    assert queue_db.log_of(running) == ["queued", "picked", "successful"]
+    assert not [line for line in worker.log().splitlines() if " WARN" in line or " ERROR" in line]

@@ -10,7 +10,7 @@ import pytest
 from lib import program
 from lib.extent import extent
 from lib.jobs import NewJob
-from lib.schema import LOCK_KEY
+from lib.schema import COLUMNS, INDEXES, LOCK_KEY
 from lib.upgrade import (
     SCHEMAS, assert_up_to_date, checksums, columns_before, fill, restore, upgraded,
 )
@@ -61,6 +61,25 @@ def test_after_an_upgrade_python_plans_its_function_only_and_both_sides_work(
     runs = journal.wait_runs(4, ended=True)
     assert sorted(run.job_id for run in runs) == sorted(ids)
     wait_until(lambda: db.job_count("entrypoint LIKE 'for_%%'") == 0, 10, "their rows are gone")
+
+
+DROPPED = {
+    "indexes": "DROP INDEX " + ", ".join(INDEXES),
+    "columns": ";".join(f"ALTER TABLE {table} " + ", ".join(
+        f"DROP COLUMN {column} CASCADE" for column in columns.split()) for table, columns in COLUMNS.items()),
+    "function and trigger": "DROP FUNCTION fn_pgqueuer_changed CASCADE",
+}
+
+
+@pytest.mark.scenario("upgrade.mends-for-python")
+@pytest.mark.parametrize("what", DROPPED)
+def test_after_an_upgrade_has_made_dropped_objects_again_python_plans_its_function_only(
+    pgqueuer, python_pgq, queue_db, what
+):
+    queue_db.execute(DROPPED[what])
+    upgraded(pgqueuer, queue_db)
+    plan = python_plan(python_pgq, queue_db)
+    assert len(plan) == 1 and plan[0].startswith("CREATE OR REPLACE FUNCTION ")
 
 
 @pytest.mark.scenario("upgrade.either-first")
