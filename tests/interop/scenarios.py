@@ -140,7 +140,7 @@ SCENARIOS = {
         "our worker ignores events that it does not know, junk, and 7999 bytes", "5", (49,)),
     "events.requeue-wakes": Scenario(
         "our requeue wakes an idle worker of Python's", "5, 10", (50,)),
-    "events.retry-wakes": Scenario("our retry wakes an idle worker of Python's", "5, 10", (50,)),
+    "events.retry-wakes": Scenario("our retry wakes an idle worker of either side", "5, 10", (50,)),
     "events.listener": Scenario(
         "our worker listens again, or ends with its status; nothing is lost", "4.14", (51,), INTEGRATION),
     "events.channel": Scenario(

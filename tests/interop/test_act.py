@@ -123,13 +123,16 @@ def test_a_requeue_by_c_wakes_an_idle_python_worker(queue_db, python_worker, pgq
 
 
 @pytest.mark.scenario("events.retry-wakes")
-@pytest.mark.parametrize("lane", ["row", "lease"])
-def test_a_retry_by_c_wakes_an_idle_python_worker(
-    queue_db, spawn_worker, python_worker, journal, lane
+@pytest.mark.parametrize("side, lane", [("python", "lease"), ("c", "row"), ("c", "lease")])
+def test_a_retry_by_c_wakes_an_idle_worker_of_either_side(
+    queue_db, spawn_worker, python_worker, journal, side, lane
 ):
     """Its own poll is far off, and nothing told it of the job before: the row comes without an event, and
     the worker that wants the retry has gone when it is due."""
-    idle = python_worker(queue_db, "--dequeue-timeout", "600", entrypoints=["job=retry_once"])
+    if side == "c":
+        idle = spawn_worker(queue_db, "--dequeue-timeout", "600", args=["job=retry_once"])
+    else:
+        idle = python_worker(queue_db, "--dequeue-timeout", "600", entrypoints=["job=retry_once"])
     with queue_db.connect() as connection:
         connection.execute("SET session_replication_role = replica")  # no trigger fires
         [job_id] = connection.execute(
