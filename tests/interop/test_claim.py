@@ -232,7 +232,7 @@ def test_a_live_job_is_not_taken_over_by_workers_that_wait_shorter_or_longer(
     queue_db, produce, spawn_worker, python_worker, journal
 ):
     """Each owner beats in time for the shortest of the fleet's timeouts."""
-    shortest, job_s = 2.0, 4.5
+    shortest, job_s = 3.0, 5.0
     owners = [spawn_worker(queue_db, "--heartbeat-timeout", "1", args=["for_c=sleep"]),
               python_worker(queue_db, "--heartbeat-timeout", "1", entrypoints=["for_python=sleep"])]
     names = ("for_c", "for_python")
