@@ -19,7 +19,7 @@
 -- index: the primary key
 -- log: up to two a job
 -- counted: what is logged and what is successful, into the counts; such log rows count as aggregated
--- notify: table_changed_event delete, by the trigger, once
+-- notify: table_changed_event delete, by the trigger, once; update, once, if any is retried
 WITH input AS MATERIALIZED (
     SELECT i.*
     FROM unnest($1::int8[], $2::timestamptz[], $3::int4[], $4::bool[], $6::text[], $7::int8[],
@@ -58,6 +58,10 @@ WITH input AS MATERIALIZED (
         execute_after = now() + (SELECT d.delays_ms[array_position(d.ids, q.id)] FROM delays AS d)
                                     * interval '1 millisecond'
     WHERE q.id = ANY (ARRAY(SELECT id FROM matched WHERE status = 'queued'))
+    RETURNING pg_notify(:channel_literal, -- what is equal in a transaction is sent once
+                        json_build_object('channel', :channel_literal, 'operation', 'update',
+                                          'sent_at', now(), 'table', :queue_name_literal,
+                                          'type', 'table_changed_event')::text)
 ), kept AS (
     UPDATE :queue AS q
     SET status = 'picked', queue_manager_id = $5, heartbeat = clock_timestamp(), slot = NULL,

@@ -15,7 +15,7 @@
 -- index: the primary key
 -- log: up to two a job
 -- counted: what is logged and what is successful, into the counts; such log rows count as aggregated
--- notify: table_changed_event delete, by the trigger, with the commit
+-- notify: table_changed_event delete, by the trigger, with the commit; update, if any is retried
 /* pgqueuer lease */
 WITH input AS MATERIALIZED (
     SELECT i.ord, i.id, i.status, i.delay_ms, i.traceback, i.log_picked, i.log_end
@@ -45,6 +45,10 @@ WITH input AS MATERIALIZED (
                             + (SELECT d.delays_ms[array_position(d.ids, q.id)] FROM delays AS d)
                                   * interval '1 millisecond'
     WHERE q.id = ANY (ARRAY(SELECT id FROM input WHERE status = 'queued'))
+    RETURNING pg_notify(:channel_literal, -- what is equal in a transaction is sent once
+                        json_build_object('channel', :channel_literal, 'operation', 'update',
+                                          'sent_at', now(), 'table', :queue_name_literal,
+                                          'type', 'table_changed_event')::text)
 ), demoted AS (
     UPDATE :queue AS q
     SET status = 'picked', queue_manager_id = $2, updated = clock_timestamp(),

@@ -13,7 +13,7 @@
 -- index: the primary key
 -- log: one a job that is to be logged, with its traceback
 -- counted: what is logged and what is successful, into the counts; such log rows count as aggregated
--- notify: table_changed_event delete, by the trigger, once
+-- notify: table_changed_event delete, by the trigger, once; update, once, if any is retried
 WITH input AS MATERIALIZED (
     SELECT i.ord, i.id, i.token, i.status, i.delay_ms, i.traceback, i.logged
     FROM unnest($1::int8[], $2::timestamptz[], $4::text[], $5::int8[], $6::jsonb[], $7::bool[])
@@ -46,6 +46,10 @@ WITH input AS MATERIALIZED (
         execute_after = now() + (SELECT d.delays_ms[array_position(d.ids, q.id)] FROM delays AS d)
                                     * interval '1 millisecond'
     WHERE q.id = ANY (ARRAY(SELECT id FROM matched WHERE status = 'queued'))
+    RETURNING pg_notify(:channel_literal, -- what is equal in a transaction is sent once
+                        json_build_object('channel', :channel_literal, 'operation', 'update',
+                                          'sent_at', now(), 'table', :queue_name_literal,
+                                          'type', 'table_changed_event')::text)
 ), logged AS (
     INSERT INTO :log (job_id, status, priority, entrypoint, traceback, aggregated)
     SELECT id, status:::status, priority, entrypoint, traceback, false -- uncounted

@@ -10,13 +10,17 @@ import itertools
 import pytest
 
 from lib import jobs as job_text
-from lib import core, program
+from lib import core, program, scenarios
 from lib.cluster import Cluster
 from lib.handlers import Handlers
 from lib.journal import Journal
 
 PYTHON_SCRIPTS = program.REPOSITORY / "tests" / "interop" / "py"
 TEMPLATE = "pgqueuer_template"
+
+
+def pytest_configure(config):
+    scenarios.pytest_configure(config)
 
 
 def pytest_generate_tests(metafunc):

@@ -305,8 +305,7 @@ static void read_check(speaker *s, const sentence *what, pg_reply *heard, senten
     } else {
         (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH, "the %s %s is missing in %s", kind,
                         name, owner);
-        error_hint(&reply->error, "the schema is of an older version: run `pgq upgrade` of the "
-                                  "Python release, or install into an empty schema");
+        error_hint(&reply->error, "the schema is of an older version: run `pgqueuer upgrade`");
     }
 }
 

@@ -126,6 +126,7 @@ def test_a_missing_schema_says_install(pgqueuer, db, spawn_worker):
     assert db.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'pgqueuer%'") == 0
 
 
+@pytest.mark.scenario("worker.old-schema")
 @pytest.mark.parametrize(
     "damage, named",
     [
@@ -143,7 +144,7 @@ def test_a_worker_refuses_another_version_of_the_schema(queue_db, spawn_worker, 
     worker = spawn_worker(queue_db, "--mode", "drain", args=["ok"], wait=False)
     assert worker.wait() == SCHEMA, worker.log()
     assert named in worker.log()
-    mend = "pgqueuer install" if damage.startswith("DROP TABLE") else "pgq upgrade"
+    mend = "pgqueuer install" if damage.startswith("DROP TABLE") else "pgqueuer upgrade"
     assert mend in worker.log()
     assert queue_db.value("SELECT status::text FROM pgqueuer") == "queued"
 

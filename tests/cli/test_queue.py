@@ -106,6 +106,7 @@ def test_a_priority_beyond_int4_is_refused(refused, text):
     refused(USAGE, "e", f"--priority={text}", words=["priority"])
 
 
+@pytest.mark.scenario("enqueue.headers-object")
 @pytest.mark.parametrize(
     "headers",
     ["[]", '"text"', "1", "null", "true", "{", '{"a": 1', "", "{'a': 1}", '{"a": 1} x', '{"a": "\\u0000"}',
@@ -203,6 +204,7 @@ def test_a_count_with_a_dedupe_key_is_all_or_nothing(queue_db, pgqueuer):
 # -- the same refusals through the library, where a NUL can be said ------------------------------
 
 
+@pytest.mark.scenario("enqueue.headers-object")
 def test_the_library_refuses_what_would_poison_a_reader(queue_db, produce):
     from lib.jobs import NewJob
 

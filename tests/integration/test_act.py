@@ -173,6 +173,7 @@ def test_a_job_whose_worker_is_quicker_than_cancel_is_not_unknown(queue_db, prod
     assert process.log() == "Cancelled 1000 job(s), told the worker of 1.\n"
 
 
+@pytest.mark.scenario("cancel.many")
 def test_five_thousand_jobs_are_cancelled_and_told_in_events_of_the_right_size(
     queue_db, produce, cancel, channel
 ):
@@ -272,6 +273,7 @@ def test_a_cancelled_job_ends_as_canceled_whatever_its_handler_says(
     assert len(journal.runs_of(job_id)) == 1
 
 
+@pytest.mark.scenario("cancel.before-start-c")
 def test_a_job_that_waits_behind_a_busy_thread_never_starts(
     queue_db, produce, spawn_worker, cancel, journal
 ):
@@ -292,6 +294,7 @@ def test_a_job_that_waits_behind_a_busy_thread_never_starts(
     assert len(journal.runs_of(busy)) == 1 and journal.runs_of(waiting) == []
 
 
+@pytest.mark.scenario("cancel.before-start-c")
 def test_a_leased_job_that_waits_behind_a_busy_thread_never_starts_and_goes_with_the_lease(
     queue_db, produce, spawn_worker, cancel, journal
 ):
@@ -316,6 +319,7 @@ def test_a_leased_job_that_waits_behind_a_busy_thread_never_starts_and_goes_with
     assert len(journal.runs_of(busy)) == 1 and journal.runs_of(waiting) == []
 
 
+@pytest.mark.scenario("cancel.before-start-c")
 def test_an_event_that_comes_before_the_claim_counts(queue_db, produce, spawn_worker, journal):
     worker = spawn_worker(queue_db, "--dequeue-timeout", "600", args=["ok"])
     [before] = produce(queue_db, [NewJob("ok", b"")])
@@ -332,6 +336,7 @@ def test_an_event_that_comes_before_the_claim_counts(queue_db, produce, spawn_wo
     assert journal.run_counts() == {before: 1, after: 1}
 
 
+@pytest.mark.scenario("cancel.event-alone")
 def test_the_event_alone_ends_a_running_job(queue_db, produce, spawn_worker, journal):
     """As a producer of another release may send it: the row stays until the worker deletes it."""
     worker = spawn_worker(queue_db, args=["watch"])

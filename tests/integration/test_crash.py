@@ -135,6 +135,7 @@ def test_a_killed_backend_restarts_the_server_and_loses_nothing(
     invariants.check_single(journal, ids)
 
 
+@pytest.mark.scenario("settle.restart")
 @pytest.mark.parametrize("mode", ["fast", "immediate", "crash"])
 def test_a_server_restart_in_the_middle_of_work(
     own_cluster, own_queue_db, produce, spawn_worker, journal, mode

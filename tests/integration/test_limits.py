@@ -91,6 +91,7 @@ def test_a_job_with_a_long_retry_timer_is_not_taken_at_the_timer_of_another(
     successor.stop_cleanly()
 
 
+@pytest.mark.scenario("claim.budget")
 def test_a_worker_never_holds_more_than_max_concurrent_tasks(
     queue_db, produce, spawn_worker, journal
 ):
@@ -173,6 +174,7 @@ def test_a_row_with_a_left_over_slot_is_claimed_by_limited_and_unlimited_workers
         ("free", "picked", 0), ("limited", "picked", 0)]
 
 
+@pytest.mark.scenario("claim.seat-back")
 def test_retry_hold_and_requeue_of_a_limited_job_give_its_seat_back(
     queue_db, produce, spawn_worker, pgqueuer, journal
 ):

@@ -137,6 +137,7 @@ def handled(database, produce, journal, within):
     return (run.start_ns - begin) / 1e9
 
 
+@pytest.mark.scenario("events.listener")
 @pytest.mark.parametrize("fault", ["killed", "silent", "dropped", "pooler"], indirect=True)
 def test_a_dead_listener_ends_the_worker_if_so_configured(
     request, fault, start, queue_db, produce, journal, record_property
@@ -207,6 +208,7 @@ def test_a_worker_whose_network_drops_everything_is_back_with_the_network(
     check_hears(worker, queue_db, produce, journal)
 
 
+@pytest.mark.scenario("events.listener")
 @pytest.mark.parametrize("fault", ["killed"], indirect=True)
 def test_a_worker_whose_listener_is_killed_listens_again(
     request, fault, start, queue_db, produce, journal, record_property

@@ -85,6 +85,7 @@ def age(db, options):
     db.execute(AGE.format(**names, **tables))
 
 
+@pytest.mark.scenario("events.channel")
 @pytest.mark.parametrize("which", NAMES)
 def test_every_command_works_with_other_names(pgqueuer, db, drain, journal, which):
     options = NAMES[which]
@@ -183,6 +184,7 @@ def test_an_upgrade_finds_its_own_schema_when_another_one_of_the_path_has_the_sa
     assert db.value("SELECT to_regclass('second.pgq_rebuild_50a18114')") is not None
 
 
+@pytest.mark.scenario("catalogue.upper-case")
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -12,6 +12,7 @@ from lib.schema import (
 from lib.waiting import wait_until
 
 
+@pytest.mark.scenario("catalogue.install")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_install_makes_what_the_python_release_makes(pgqueuer, db, variant):
     global_options, options = VARIANTS[variant]
@@ -30,6 +31,7 @@ def test_sql_install_is_a_script_of_the_same(pgqueuer, db, variant):
     assert dump(db) == reference(variant)
 
 
+@pytest.mark.scenario("catalogue.second-install")
 @pytest.mark.parametrize("variant", ["default", "prefix", "schema"])
 def test_second_install_is_refused_and_changes_nothing(pgqueuer, db, variant):
     global_options, _ = VARIANTS[variant]
@@ -295,38 +297,3 @@ def test_rows_take_the_declared_defaults(queue_db):
     assert queue_db.rows("SELECT unnest(enum_range(NULL::pgqueuer_status))::text") == [
         (label,) for label in LABELS
     ]
-
-
-@pytest.mark.interop
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_python_release_finds_nothing_to_do_but_its_function(pgqueuer, python_pgq, db, variant):
-    global_options, options = VARIANTS[variant]
-    assert pgqueuer(*global_options, "install", *options, dsn=db).returncode == 0
-    done = python_pgq(db, *global_options, "verify", "--expect", "present")
-    assert done.returncode == 0, done.stdout
-    plan = python_pgq(db, *global_options, "upgrade", "--plan")
-    assert plan.returncode == 0, plan.stderr
-    assert "Would apply 1 statement." in plan.stderr
-    statement = "\n".join(
-        line for line in plan.stdout.splitlines() if not line.startswith("--")
-    ).strip()
-    assert statement.startswith("CREATE OR REPLACE FUNCTION ")
-    assert statement.count("CREATE ") == 1
-
-
-@pytest.mark.interop
-@pytest.mark.parametrize("variant", ["default", "prefix", "schema"])
-def test_an_installation_of_the_python_release_is_complete(pgqueuer, python_pgq, db, variant):
-    global_options, _ = VARIANTS[variant]
-    assert python_pgq(db, *global_options, "install").returncode == 0
-    assert verify(pgqueuer, db, "present", *global_options) == []
-    assert pgqueuer(*global_options, "install", dsn=db).returncode == 1
-    assert pgqueuer(*global_options, "uninstall", dsn=db).returncode == 0
-    assert python_pgq(db, *global_options, "verify", "--expect", "absent").returncode == 0
-
-
-@pytest.mark.interop
-def test_the_python_release_removes_our_installation(pgqueuer, python_pgq, db):
-    installed(pgqueuer, db)
-    assert python_pgq(db, "uninstall").returncode == 0
-    assert dump(db) == []

@@ -93,6 +93,7 @@ def finished(database):
     return database.job_count("status <> 'failed'") == 0
 
 
+@pytest.mark.scenario("statistics.both-fold")
 def test_c_and_python_workers_fold_exactly_beside_each_other(
     books_db, produce, spawn_worker, python_worker
 ):
@@ -109,6 +110,7 @@ def test_c_and_python_workers_fold_exactly_beside_each_other(
     check_books(books_db, len(jobs))
 
 
+@pytest.mark.scenario("statistics.reader")
 def test_c_workers_fold_exactly_beside_a_reader_without_the_lock(
     queue_db, produce, spawn_worker, python_spawn
 ):

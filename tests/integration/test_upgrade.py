@@ -12,6 +12,7 @@ ROWS = extent("UPGRADE_ROWS", 300, 100_000)
 CURRENT = "PgQueuer schema is already up to date."
 
 
+@pytest.mark.scenario("upgrade.released-schemas")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_an_upgrade_of_every_released_schema_ends_at_a_fresh_install_and_keeps_all_rows(
@@ -28,6 +29,7 @@ def test_an_upgrade_of_every_released_schema_ends_at_a_fresh_install_and_keeps_a
     assert upgraded(pgqueuer, db).stderr.strip() == CURRENT
 
 
+@pytest.mark.scenario("upgrade.mends")
 @pytest.mark.parametrize("index", INDEXES)
 def test_an_upgrade_makes_a_dropped_index_again(pgqueuer, queue_db, index):
     queue_db.execute(f"DROP INDEX {index}")
@@ -35,6 +37,7 @@ def test_an_upgrade_makes_a_dropped_index_again(pgqueuer, queue_db, index):
     assert_up_to_date(queue_db)
 
 
+@pytest.mark.scenario("upgrade.mends")
 @pytest.mark.parametrize(
     ("table", "column"), [(table, column) for table in COLUMNS for column in COLUMNS[table].split()]
 )
@@ -81,6 +84,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.scenario("upgrade.mends")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_an_upgrade_mends(pgqueuer, queue_db, damage):
     queue_db.execute(DAMAGE[damage])
@@ -116,6 +120,7 @@ def test_a_function_of_the_python_release_stays(pgqueuer, queue_db):
     assert upgraded(pgqueuer, queue_db).stderr.strip() == CURRENT
 
 
+@pytest.mark.scenario("upgrade.statistics")
 def test_rows_that_share_a_key_of_the_statistics_are_added_up(pgqueuer, queue_db):
     queue_db.execute(
         "DROP INDEX pgqueuer_statistics_unique_count;"

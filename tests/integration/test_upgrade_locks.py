@@ -133,6 +133,7 @@ def waits_for_advisory_lock(db):
     return db.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 
 
+@pytest.mark.scenario("upgrade.lock")
 def test_an_upgrade_waits_for_whoever_has_the_advisory_lock_and_names_it(queue_db, spawn_upgrade):
     queue_db.execute("DROP INDEX pgqueuer_ep_ea_idx")
     with queue_db.connect(application_name="another upgrade") as holder:

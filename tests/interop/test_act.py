@@ -29,6 +29,7 @@ def act(pgqueuer, database, *arguments):
     return done.stdout
 
 
+@pytest.mark.scenario("cancel.by-c")
 def test_c_cancels_a_job_that_python_runs(queue_db, produce, python_worker, pgqueuer, journal):
     worker = python_worker(queue_db, entrypoints=["job=watch"])
     [job_id] = produce(queue_db, [NewJob("job", b"")])
@@ -43,6 +44,7 @@ def test_c_cancels_a_job_that_python_runs(queue_db, produce, python_worker, pgqu
     assert queue_db.job_count() == 0
 
 
+@pytest.mark.scenario("cancel.by-python")
 def test_python_cancels_a_job_that_c_runs(queue_db, produce, spawn_worker, python_run, journal):
     worker = spawn_worker(queue_db, "--dequeue-timeout", "600", args=["watch"])
     [job_id] = produce(queue_db, [NewJob("watch", b"")])
@@ -57,6 +59,7 @@ def test_python_cancels_a_job_that_c_runs(queue_db, produce, spawn_worker, pytho
     assert not worker.events("claim.lost"), "whoever cancels takes the row away: nothing is lost"
 
 
+@pytest.mark.scenario("cancel.before-start-python")
 def test_a_job_that_python_claims_between_the_event_and_the_look_is_told_too(
     queue_db, python_worker, pgqueuer, processes, home, journal
 ):
@@ -84,6 +87,7 @@ def test_a_job_that_python_claims_between_the_event_and_the_look_is_told_too(
     assert queue_db.job_count() == 0
 
 
+@pytest.mark.scenario("events.accepted")
 def test_python_accepts_the_events_of_cancel_and_requeue(queue_db, produce, python_spawn, pgqueuer):
     ids = produce(queue_db, [NewJob("e", b"")] * 3)
     queue_db.execute("UPDATE pgqueuer SET status = 'failed' WHERE id = %s", [ids[0]])
@@ -105,6 +109,7 @@ def test_python_accepts_the_events_of_cancel_and_requeue(queue_db, produce, pyth
     assert sum((line.get("ids", []) for line in lines()), []) == [*ids, *many]
 
 
+@pytest.mark.scenario("events.requeue-wakes")
 def test_a_requeue_by_c_wakes_an_idle_python_worker(queue_db, python_worker, pgqueuer, journal):
     held = queue_db.value("INSERT INTO pgqueuer (priority, status, entrypoint, attempts)"
                           " VALUES (0, 'failed', 'job', 2) RETURNING id")
@@ -117,6 +122,35 @@ def test_a_requeue_by_c_wakes_an_idle_python_worker(queue_db, python_worker, pgq
     assert worker.stop() == 0
 
 
+@pytest.mark.scenario("events.retry-wakes")
+@pytest.mark.parametrize("side, lane", [("python", "lease"), ("c", "row"), ("c", "lease")])
+def test_a_retry_by_c_wakes_an_idle_worker_of_either_side(
+    queue_db, spawn_worker, python_worker, journal, side, lane
+):
+    """Its own poll is far off, and nothing told it of the job before: the row comes without an event, and
+    the worker that wants the retry has gone when it is due."""
+    if side == "c":
+        idle = spawn_worker(queue_db, "--dequeue-timeout", "600", args=["job=retry_once"])
+    else:
+        idle = python_worker(queue_db, "--dequeue-timeout", "600", entrypoints=["job=retry_once"])
+    with queue_db.connect() as connection:
+        connection.execute("SET session_replication_role = replica")  # no trigger fires
+        [job_id] = connection.execute(
+            "INSERT INTO pgqueuer (priority, status, entrypoint, payload)"
+            " VALUES (0, 'queued', 'job', '2000') RETURNING id").fetchone()
+    worker = spawn_worker(queue_db, "--lane", lane, args=["job=retry_once"])
+    wait_until(lambda: queue_db.log_of(job_id)[-1:] == ["queued"], 20, "the retry")
+    due = queue_db.value("SELECT extract(epoch FROM execute_after - now())::float8 FROM pgqueuer")
+    due_ns = time.monotonic_ns() + int(due * 1e9)
+    worker.stop_cleanly()
+    _, second = journal.wait_runs(2, ended=True)
+    assert (second.pid, second.attempts) == (idle.pid, 1)
+    assert second.start_ns - due_ns < TOLD_SECONDS * 1e9
+    ended(queue_db, job_id, "successful")
+    assert idle.stop() == 0
+
+
+@pytest.mark.scenario("settle.requeue")
 @pytest.mark.parametrize("holder", ["python", "c"])
 @pytest.mark.parametrize("actor", ["python", "c"])
 def test_a_held_job_is_requeued_and_run_again(queue_db, produce, spawn_worker, python_worker,
@@ -136,3 +170,32 @@ def test_a_held_job_is_requeued_and_run_again(queue_db, produce, spawn_worker, p
     assert queue_db.log_of(job_id) == ["queued", "picked", "failed", "queued", "picked", "successful"]
     assert [run.attempts for run in journal.runs_of(job_id)] == [0, 0]
     assert worker.stop() == 0
+
+
+# What no worker of today's sends, and what nobody should.
+UNKNOWN = [
+    '{"channel":"ch_pgqueuer","sent_at":"2026-11-24T00:30:10.226931Z","type":"requests_per_second_event",'
+    '"entrypoint_count":{"ok":1000000}}',
+    '{"channel":"ch_pgqueuer","sent_at":"2026-11-24T00:30:10.226931Z","type":"of_tomorrow"}',
+    '{"channel":"ch_pgqueuer","sent_at":"2026-11-24T00:30:10.226931Z","type":"cancellation_event",'
+    '"ids":["x",null,1.5]}',
+    '{"channel":"ch_pgqueuer","type":"health_check_event","id":"926aff6f-e5d4-413a-8216-4b7bc0160d19"}',
+    '{"type":"table_changed_event"}', "[]", "null", "junk", "{", "[" * 7999, "x" * 7999,
+    '{"type":"' + "y" * 7980 + '"}',
+]
+
+
+@pytest.mark.scenario("events.ignored")
+def test_events_that_a_c_worker_does_not_know_change_nothing(queue_db, produce, spawn_worker, journal):
+    worker = spawn_worker(queue_db, "--dequeue-timeout", "600", args=["gate", "ok"])
+    [running] = produce(queue_db, [NewJob("gate", b"")])
+    journal.wait_runs(1)
+    for payload in UNKNOWN:
+        queue_db.execute("SELECT pg_notify('ch_pgqueuer', %s)", [payload])
+    [after] = produce(queue_db, [NewJob("ok", b"")])  # its event comes behind all of them
+    ended(queue_db, after, "successful", deadline=5)
+    open_gate(journal)
+    ended(queue_db, running, "successful")
+    worker.stop_cleanly()
+    assert queue_db.log_of(running) == ["queued", "picked", "successful"]
+    assert not [line for line in worker.log().splitlines() if " WARN" in line or " ERROR" in line]

@@ -138,10 +138,12 @@ def environment_of(database):
     }
 
 
+@pytest.mark.scenario("enqueue.any-language")
 def test_the_guide_has_a_program_for_each_language_and_no_other():
     assert set(snippets()) == {language.__name__ for language in LANGUAGES}
 
 
+@pytest.mark.scenario("enqueue.any-language")
 @pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.__name__)
 def test_the_program_of_the_guide_enqueues_in_the_transaction_of_its_own_rows(shop, tmp_path, language):
     command = language(snippets()[language.__name__], tmp_path)
@@ -155,6 +157,7 @@ def test_the_program_of_the_guide_enqueues_in_the_transaction_of_its_own_rows(sh
     assert shop.log_of(job["id"]) == ["queued"]
 
 
+@pytest.mark.scenario("enqueue.any-language")
 def test_the_other_examples_of_the_guide_run(shop):
     chapters = GUIDE.read_text().split("\n## In your language\n")[0]
     examples = [sql for sql in re.findall(r"^```sql\n(.*?)^```$", chapters, re.M | re.S) if "SELECT" in sql]

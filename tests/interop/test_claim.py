@@ -5,10 +5,12 @@ import time
 import pytest
 
 from lib import invariants, program
+from lib.extent import extent
 from lib.jobs import NewJob
 from lib.waiting import wait_until
 
 HEARTBEAT = 2.0  # seconds, set by the tests; the default of 30 s is exercised elsewhere
+MIXED_JOBS = extent("MIXED_JOBS", 750, 2500)  # of each producer
 
 
 def open_gate(journal):
@@ -20,6 +22,7 @@ def end_of(database, job_id, status="successful", deadline=20):
                lambda: f"job {job_id} ends as {status}, log: {database.log_of(job_id)}")
 
 
+@pytest.mark.scenario("claim.mixed-fleet")
 def test_a_mixed_fleet_runs_each_job_once(queue_db, produce, python_enqueue, spawn_worker,
                                           python_worker, journal):
     fleet = [spawn_worker(queue_db, "--batch-size", "5", args=["work=sleep"]) for _ in range(2)]
@@ -28,17 +31,18 @@ def test_a_mixed_fleet_runs_each_job_once(queue_db, produce, python_enqueue, spa
                       entrypoints=["work=sleep"])
         for _ in range(2)
     ]
-    jobs = [NewJob("work", b"4", priority=i % 3) for i in range(750)]
+    jobs = [NewJob("work", b"4", priority=i % 3) for i in range(MIXED_JOBS)]
     ids = produce(queue_db, jobs) + python_enqueue(queue_db, jobs)
     wait_until(lambda: queue_db.job_count() == 0, 60, "the fleet drains the queue", interval=0.1)
     for worker in fleet:
         assert worker.stop() == 0, worker.log()
     invariants.check_kept(queue_db, ids)
     invariants.check_single(journal, ids)
-    assert queue_db.log_counts() == {"queued": 1500, "picked": 1500, "successful": 1500}
+    assert queue_db.log_counts() == dict.fromkeys(("queued", "picked", "successful"), 2 * MIXED_JOBS)
     assert len({run.pid for run in journal.runs()}) == 4, "a worker of the fleet had nothing to do"
 
 
+@pytest.mark.scenario("claim.priority")
 @pytest.mark.parametrize("lane", ["row", "lease", "auto"])
 def test_priority_goes_before_age_across_entrypoints(queue_db, produce, drain, journal, lane):
     jobs = [NewJob(name, b"", priority=p) for p in (0, 5, -5, 5, 0) for name in ("b", "a", "c")]
@@ -49,6 +53,7 @@ def test_priority_goes_before_age_across_entrypoints(queue_db, produce, drain, j
     assert [run.job_id for run in journal.runs()] == wanted
 
 
+@pytest.mark.scenario("claim.deferred")
 def test_a_deferred_job_starts_at_its_time_and_not_at_the_poll(
     queue_db, produce, spawn_worker, journal
 ):
@@ -68,6 +73,7 @@ def test_a_deferred_job_starts_at_its_time_and_not_at_the_poll(
     worker.stop_cleanly()
 
 
+@pytest.mark.scenario("claim.due-now")
 def test_a_job_that_is_due_exactly_now_is_claimed(queue_db):
     """The worker's own statement, since no clock can be made to stand still outside of one
     transaction."""
@@ -90,6 +96,45 @@ def test_a_job_that_is_due_exactly_now_is_claimed(queue_db):
         connection.rollback()
 
 
+REFUSALS = 3
+REFUSE_CLAIMS = f"""
+CREATE SEQUENCE refusals;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.status = 'queued' AND NEW.status = 'picked' AND nextval('refusals') <= {REFUSALS} THEN
+        RAISE 'refused' USING ERRCODE = '%s', CONSTRAINT = '%s';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON pgqueuer FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
+@pytest.mark.scenario("claim.seat-race")
+@pytest.mark.parametrize("sqlstate, constraint", [("23505", "pgqueuer_picked_slot_idx"), ("40P01", "")])
+def test_a_lost_race_for_a_seat_is_an_empty_claim(
+    queue_db, produce, drain, journal, sqlstate, constraint
+):
+    queue_db.execute(REFUSE_CLAIMS % (sqlstate, constraint))
+    [job_id] = produce(queue_db, [NewJob("ok", b"")])
+    worker = drain(queue_db, args=["ok,limit=2"])
+    assert queue_db.value("SELECT last_value FROM refusals") == REFUSALS + 1
+    assert len(journal.runs_of(job_id)) == 1
+    assert queue_db.log_of(job_id) == ["queued", "picked", "successful"]
+    assert not worker.events("claim.refused"), worker.log()
+
+
+@pytest.mark.scenario("claim.seat-race")
+def test_a_claim_that_violates_another_unique_index_ends_the_worker(queue_db, produce, spawn_worker):
+    queue_db.execute(REFUSE_CLAIMS % ("23505", "somebody_elses_idx"))
+    [job_id] = produce(queue_db, [NewJob("ok", b"")])
+    worker = spawn_worker(queue_db, "--mode", "drain", args=["ok,limit=2"], wait=False)
+    assert worker.wait() != 0
+    assert "the database refused it: refused" in worker.log()
+    assert queue_db.log_of(job_id) == ["queued"]
+
+
+@pytest.mark.scenario("claim.left-over-slot")
 def test_a_left_over_slot_does_not_stop_an_unlimited_worker(queue_db, drain, journal):
     """A Python worker with a limit leaves the slot on a row that it retries; seat 0 is taken by
     another of its jobs meanwhile."""
@@ -107,6 +152,7 @@ def test_a_left_over_slot_does_not_stop_an_unlimited_worker(queue_db, drain, jou
     assert queue_db.job_count() == 1
 
 
+@pytest.mark.scenario("claim.no-slot")
 def test_retry_and_hold_leave_no_slot(queue_db, spawn_worker):
     queue_db.execute(
         "INSERT INTO pgqueuer (priority, status, entrypoint, slot, payload)"
@@ -128,6 +174,7 @@ def check_takeover(database, job_id, journal, killed_at_ns):
     assert database.log_of(job_id) == ["queued", "picked", "picked", "successful"]
 
 
+@pytest.mark.scenario("claim.takeover-by-c")
 def test_c_takes_over_the_job_of_a_killed_python_worker(
     queue_db, produce, spawn_worker, python_worker, journal
 ):
@@ -144,6 +191,7 @@ def test_c_takes_over_the_job_of_a_killed_python_worker(
     check_takeover(queue_db, job_id, journal, killed_at)
 
 
+@pytest.mark.scenario("claim.takeover-by-python")
 def test_python_takes_over_the_job_of_a_killed_c_worker(
     queue_db, produce, spawn_worker, python_worker, journal
 ):
@@ -161,6 +209,7 @@ def test_python_takes_over_the_job_of_a_killed_c_worker(
     check_takeover(queue_db, job_id, journal, killed_at)
 
 
+@pytest.mark.scenario("claim.live")
 def test_a_live_job_is_never_taken_over(queue_db, produce, spawn_worker, python_worker, journal):
     """Jobs that run for several heartbeat timeouts, with idle workers of both kinds waiting."""
     owner = spawn_worker(queue_db, "--heartbeat-timeout", "1", args=["sleep"])
@@ -176,3 +225,27 @@ def test_a_live_job_is_never_taken_over(queue_db, produce, spawn_worker, python_
         assert worker.stop() == 0, worker.log()
     invariants.check_single(journal, ids)
     assert all(queue_db.log_of(job_id) == ["queued", "picked", "successful"] for job_id in ids)
+
+
+@pytest.mark.scenario("claim.live")
+def test_a_live_job_is_not_taken_over_by_workers_that_wait_shorter_or_longer(
+    queue_db, produce, spawn_worker, python_worker, journal
+):
+    """Each owner beats in time for the shortest of the fleet's timeouts."""
+    shortest, job_s = 3.0, 5.0
+    owners = [spawn_worker(queue_db, "--heartbeat-timeout", "1", args=["for_c=sleep"]),
+              python_worker(queue_db, "--heartbeat-timeout", "1", entrypoints=["for_python=sleep"])]
+    names = ("for_c", "for_python")
+    ids = produce(queue_db, [NewJob(name, str(int(job_s * 1000)).encode()) for name in names])
+    journal.wait_runs(2)
+    both = [f"{name}=sleep" for name in names]
+    idle = [spawn_worker(queue_db, "--heartbeat-timeout", str(timeout), "--dequeue-timeout", "0.2",
+                         args=both) for timeout in (shortest, 10)]
+    idle.append(python_worker(queue_db, "--heartbeat-timeout", str(shortest), "--dequeue-timeout", "0.2",
+                              entrypoints=both))
+    for job_id in ids:
+        end_of(queue_db, job_id)
+        assert queue_db.log_of(job_id) == ["queued", "picked", "successful"]
+    for worker in (*owners, *idle):
+        assert worker.stop() == 0, worker.log()
+    invariants.check_single(journal, ids)

@@ -35,15 +35,7 @@ def assert_log_is_complete(database, count):
     assert database.job_count() == 0
 
 
-def test_python_finds_its_schema_and_plans_only_the_function(queue_db, python_pgq):
-    verified = python_pgq(queue_db, "verify", "--expect", "present")
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    plan = python_pgq(queue_db, "upgrade", "--plan")
-    assert plan.returncode == 0, plan.stderr
-    assert plan.stdout.count("CREATE OR REPLACE FUNCTION") == 1
-    assert not any(word in plan.stdout for word in ("CREATE TABLE", "ALTER", "INDEX", "DROP", "TYPE "))
-
-
+@pytest.mark.scenario("enqueue.python-to-c")
 def test_c_drains_what_python_enqueued_in_order_and_unchanged(
     queue_db, python_enqueue, drain, journal
 ):
@@ -55,6 +47,7 @@ def test_c_drains_what_python_enqueued_in_order_and_unchanged(
     assert_log_is_complete(queue_db, 1000)
 
 
+@pytest.mark.scenario("enqueue.python-to-c")
 def test_c_leases_what_python_enqueued_in_order_and_runs_it_unchanged_however_large(
     queue_db, python_enqueue, drain, journal
 ):
@@ -83,6 +76,7 @@ def longest_rise(numbers):
     return len(ends)
 
 
+@pytest.mark.scenario("enqueue.c-to-python")
 def test_python_drains_what_c_enqueued_unchanged(queue_db, produce, python_worker, journal):
     jobs = varied_jobs(1000, seed=13, entrypoints=ENTRYPOINTS)
     ids = produce(queue_db, jobs)
@@ -94,6 +88,7 @@ def test_python_drains_what_c_enqueued_unchanged(queue_db, produce, python_worke
     assert_log_is_complete(queue_db, 1000)
 
 
+@pytest.mark.scenario("enqueue.same-rows")
 def test_both_producers_store_the_same_rows(cluster, queue_template, produce, python_enqueue):
     jobs = varied_jobs(60, seed=14, entrypoints=ENTRYPOINTS)
     jobs += [NewJob("alpha", b"x", dedupe_key="k1", delay_ms=3_600_000), NewJob("\u00e9 \u4e2d", b"")]
@@ -115,6 +110,7 @@ def test_both_producers_store_the_same_rows(cluster, queue_template, produce, py
     assert stored[0] == stored[1]
 
 
+@pytest.mark.scenario("enqueue.no-headers")
 def test_python_reads_jobs_without_headers_from_c(queue_db, produce, python_run):
     produce(queue_db, [NewJob("alpha", b"1"), NewJob("alpha", b"2", headers="{}")])
     rows = json.loads(python_run(queue_db, "py_read.py", "queue").stdout)
@@ -130,6 +126,7 @@ def enqueue(request, produce, python_enqueue):
     return produce if request.param == "c" else python_enqueue
 
 
+@pytest.mark.scenario("enqueue.raise")
 def test_raise_refuses_the_whole_batch(queue_db, enqueue):
     [first] = enqueue(queue_db, [NewJob("alpha", b"1", dedupe_key="k1")])
     refused = enqueue(queue_db, [NewJob("alpha", b"2", dedupe_key="k0"),
@@ -139,6 +136,7 @@ def test_raise_refuses_the_whole_batch(queue_db, enqueue):
     assert queue_db.log_counts() == {"queued": 1}
 
 
+@pytest.mark.scenario("enqueue.skip")
 def test_skip_leaves_out_taken_and_repeated_keys(queue_db, enqueue):
     enqueue(queue_db, [NewJob("alpha", b"1", dedupe_key="k1")])
     ids = enqueue(queue_db, [NewJob("alpha", b"2", dedupe_key=key) for key in ("k1", "k2", "k2")],
@@ -148,6 +146,7 @@ def test_skip_leaves_out_taken_and_repeated_keys(queue_db, enqueue):
     assert queue_db.log_counts() == {"queued": 2}
 
 
+@pytest.mark.scenario("enqueue.update-priority")
 def test_update_priority_raises_and_never_lowers(queue_db, enqueue):
     [first] = enqueue(queue_db, [NewJob("alpha", b"1", dedupe_key="k1", headers='{"a": 1}')])
     before = queue_db.job(first)
@@ -163,6 +162,7 @@ def test_update_priority_raises_and_never_lowers(queue_db, enqueue):
     assert queue_db.log_counts() == {"queued": 1}
 
 
+@pytest.mark.scenario("enqueue.update-priority")
 def test_update_priority_reaches_a_picked_job(queue_db, enqueue):
     [first] = enqueue(queue_db, [NewJob("alpha", b"1", dedupe_key="k1")])
     queue_db.execute("UPDATE pgqueuer SET status = 'picked', queue_manager_id = gen_random_uuid()")
@@ -174,6 +174,7 @@ def test_update_priority_reaches_a_picked_job(queue_db, enqueue):
     assert queue_db.job(first) == {**before, "priority": 5}
 
 
+@pytest.mark.scenario("enqueue.update-priority-repeated")
 def test_update_priority_refuses_a_repeated_key_before_any_sql(queue_db, produce):
     refused = produce(queue_db, [NewJob("alpha", b"1", dedupe_key="k1")] * 2,
                       on_conflict="update_priority", check=False)
@@ -183,6 +184,7 @@ def test_update_priority_refuses_a_repeated_key_before_any_sql(queue_db, produce
     assert queue_db.value("SELECT last_value FROM pgqueuer_id_seq WHERE is_called") is None
 
 
+@pytest.mark.scenario("enqueue.key-lifetime")
 def test_a_key_is_freed_by_the_end_of_its_job_and_not_by_the_pick(
     queue_db, produce, spawn_worker, journal, python_run
 ):
@@ -208,6 +210,7 @@ def test_a_key_is_freed_by_the_end_of_its_job_and_not_by_the_pick(
 # -- transactions and notifications ------------------------------------------------------------
 
 
+@pytest.mark.scenario("enqueue.rollback")
 def test_a_rolled_back_transaction_leaves_nothing_and_wakes_nobody(
     queue_db, produce, python_spawn
 ):
@@ -222,6 +225,7 @@ def test_a_rolled_back_transaction_leaves_nothing_and_wakes_nobody(
     assert events.log().count("table_changed_event") == 1
 
 
+@pytest.mark.scenario("enqueue.one-notification")
 def test_a_large_batch_is_one_notification(queue_db, produce, python_spawn):
     events = python_spawn(queue_db, "py_events.py", ready="READY")
     ids = produce(queue_db, [NewJob("alpha", b"x")] * 10_000, batch=10_000)

@@ -43,6 +43,7 @@ def fold_the_rest(database, spawn_worker, produce):
     worker.stop_cleanly()
 
 
+@pytest.mark.scenario("statistics.extras", "catalogue.extras")
 @pytest.mark.parametrize("lane", ["row", "lease"])
 def test_c_and_python_workers_count_exactly_beside_each_other(
     extras_db, produce, spawn_worker, python_worker, lane
@@ -64,6 +65,7 @@ def test_c_and_python_workers_count_exactly_beside_each_other(
     assert "deadlock" not in extras_db.cluster.log()
 
 
+@pytest.mark.scenario("statistics.extras")
 def test_a_reader_of_python_that_takes_no_lock_does_not_disturb_the_counts(
     extras_db, produce, spawn_worker, python_spawn
 ):
@@ -78,6 +80,7 @@ def test_a_reader_of_python_that_takes_no_lock_does_not_disturb_the_counts(
     check_equal(extras_db)
 
 
+@pytest.mark.scenario("statistics.extras")
 def test_python_reads_what_our_policy_failures_has_counted(extras_db, produce, drain, python_pgq):
     produce(extras_db, [NewJob("ok", b"")] * 7 + [NewJob("fail", b"")] * 2, log_policy="failures")
     drain(extras_db, "--log-policy", "failures", args=["ok", "fail"])
@@ -87,6 +90,7 @@ def test_python_reads_what_our_policy_failures_has_counted(extras_db, produce, d
     assert [row for row in rows if "exception" in row and "2" in row], table
 
 
+@pytest.mark.scenario("catalogue.extras")
 @pytest.mark.parametrize("options", [(), ("--prefix", "acme_"), ("--schema", "jobs")])
 def test_the_python_release_finds_nothing_to_do_with_extras(pgqueuer, python_pgq, db, options):
     if "--schema" in options:
@@ -104,6 +108,7 @@ def test_the_python_release_finds_nothing_to_do_with_extras(pgqueuer, python_pgq
     assert db.value("SELECT count(*) FROM pg_tables WHERE tablename = 'counts'") == 1
 
 
+@pytest.mark.scenario("catalogue.extras")
 def test_the_python_release_removes_its_objects_and_leaves_ours(
     pgqueuer, python_pgq, extras_db, produce, drain
 ):
@@ -119,6 +124,7 @@ def test_the_python_release_removes_its_objects_and_leaves_ours(
     assert verify(pgqueuer, extras_db, "absent") == [] and dump(extras_db) == []
 
 
+@pytest.mark.scenario("catalogue.extras")
 def test_extras_that_were_left_behind_serve_the_next_installation(
     pgqueuer, python_pgq, extras_db, produce, drain
 ):

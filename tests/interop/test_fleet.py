@@ -89,6 +89,7 @@ def check_order(journal, jobs, ids, killed):
     assert [run.job_id for run in runs if run not in again] == wanted, f"started as {order}"
 
 
+@pytest.mark.scenario("claim.limits")
 @pytest.mark.timeout(SECONDS + 120)
 def test_a_mixed_fleet_keeps_limits_and_order_though_workers_are_killed(
     queue_db, produce, spawn_worker, python_worker, journal
@@ -175,6 +176,7 @@ def check_seats(database, produce, spawn_worker, journal):
 # -- what one language leaves behind, the other goes on with ------------------------------------------
 
 
+@pytest.mark.scenario("claim.retried-across")
 def test_python_picks_with_a_limit_what_c_retried_and_the_other_way_round(
     queue_db, produce, spawn_worker, python_worker, journal
 ):
@@ -204,6 +206,7 @@ def test_python_picks_with_a_limit_what_c_retried_and_the_other_way_round(
         assert queue_db.log_of(other)[-1] == "successful"
 
 
+@pytest.mark.scenario("settle.retry-executor")
 def test_the_retry_executors_of_both_languages_write_the_same(
     cluster, queue_template, produce, drain, python_worker
 ):

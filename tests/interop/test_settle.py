@@ -26,6 +26,7 @@ def python_reads(python_run, database, *what):
     return json.loads(python_run(database, "py_read.py", *what).stdout)
 
 
+@pytest.mark.scenario("settle.log-rows")
 def test_log_rows_are_those_of_python(cluster, queue_template, produce, drain, python_worker,
                                       journal):
     """The same jobs, run by each side in a database of its own."""
@@ -65,6 +66,7 @@ def _normal_history(database, job_id):
     return history
 
 
+@pytest.mark.scenario("settle.tracebacks")
 def test_python_reads_the_tracebacks_of_c(queue_db, produce, drain, python_run):
     names = ["fail", "fail_null", "fail_invalid_utf8", "fail_long", "hold", "ok"]
     ids = dict(zip(names, produce(queue_db, [NewJob(name, b"") for name in names])))
@@ -86,6 +88,7 @@ def test_python_reads_the_tracebacks_of_c(queue_db, produce, drain, python_run):
     assert held["traceback"]["exception_message"] == "boom"
 
 
+@pytest.mark.scenario("settle.odd-texts")
 def test_an_odd_error_text_is_written_and_delays_nobody(queue_db, produce, drain, journal):
     jobs = [NewJob(name, b"") for name in ("fail_invalid_utf8", "ok", "fail_null", "ok") * 25]
     ids = produce(queue_db, jobs)
@@ -97,6 +100,7 @@ def test_an_odd_error_text_is_written_and_delays_nobody(queue_db, produce, drain
     assert "surrogate" in odd["exception_message"] and "\x01" in odd["exception_message"]
 
 
+@pytest.mark.scenario("settle.hold")
 def test_a_held_job_is_listed_requeued_and_run_again(
     queue_db, produce, spawn_worker, python_pgq, python_run, journal
 ):
@@ -115,6 +119,7 @@ def test_a_held_job_is_listed_requeued_and_run_again(
     worker.stop_cleanly()
 
 
+@pytest.mark.scenario("settle.retry")
 @pytest.mark.parametrize("behaviour, reason", [("retry_once", "asked to"), ("retry_no_reason", None)])
 def test_a_retry_is_what_python_would_have_written(queue_db, produce, spawn_worker, journal,
                                                    python_run, behaviour, reason):
@@ -144,6 +149,7 @@ def test_a_retry_is_what_python_would_have_written(queue_db, produce, spawn_work
     assert context["retry_delay"] == "0:00:01.500000"
 
 
+@pytest.mark.scenario("settle.watcher")
 def test_the_completion_watcher_sees_the_ends_of_jobs_run_by_c(
     queue_db, produce, spawn_worker, python_spawn, python_run
 ):
@@ -186,6 +192,7 @@ def frozen_claim(database, produce, spawn_worker, heir_worker, journal, behaviou
     return zombie, heir, job_id
 
 
+@pytest.mark.scenario("settle.zombie")
 @both_lanes
 @pytest.mark.parametrize("behaviour", ["sleep", "sleep_fail", "sleep_hold", "sleep_retry"])
 def test_a_zombie_changes_nothing_while_another_worker_runs_its_job(
@@ -208,6 +215,7 @@ def test_a_zombie_changes_nothing_while_another_worker_runs_its_job(
     assert queue_db.job_count() == 0
 
 
+@pytest.mark.scenario("settle.zombie")
 @both_lanes
 def test_a_zombie_changes_nothing_after_another_worker_has_ended_its_job(
     queue_db, produce, spawn_worker, heir_worker, journal, lane

@@ -10,7 +10,7 @@ import pytest
 from lib import program
 from lib.extent import extent
 from lib.jobs import NewJob
-from lib.schema import LOCK_KEY
+from lib.schema import COLUMNS, INDEXES, LOCK_KEY
 from lib.upgrade import (
     SCHEMAS, assert_up_to_date, checksums, columns_before, fill, restore, upgraded,
 )
@@ -44,6 +44,7 @@ def python_plan(python_pgq, db, *options):
     return re.findall(r"^(?:CREATE|ALTER|DROP|DO|WITH|UPDATE|DELETE)\b.*", "\n".join(lines), re.M)
 
 
+@pytest.mark.scenario("upgrade.then-both-work")
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_after_an_upgrade_python_plans_its_function_only_and_both_sides_work(
     pgqueuer, python_pgq, db, schema, produce, python_enqueue, spawn_worker, python_worker, journal
@@ -62,6 +63,26 @@ def test_after_an_upgrade_python_plans_its_function_only_and_both_sides_work(
     wait_until(lambda: db.job_count("entrypoint LIKE 'for_%%'") == 0, 10, "their rows are gone")
 
 
+DROPPED = {
+    "indexes": "DROP INDEX " + ", ".join(INDEXES),
+    "columns": ";".join(f"ALTER TABLE {table} " + ", ".join(
+        f"DROP COLUMN {column} CASCADE" for column in columns.split()) for table, columns in COLUMNS.items()),
+    "function and trigger": "DROP FUNCTION fn_pgqueuer_changed CASCADE",
+}
+
+
+@pytest.mark.scenario("upgrade.mends-for-python")
+@pytest.mark.parametrize("what", DROPPED)
+def test_after_an_upgrade_has_made_dropped_objects_again_python_plans_its_function_only(
+    pgqueuer, python_pgq, queue_db, what
+):
+    queue_db.execute(DROPPED[what])
+    upgraded(pgqueuer, queue_db)
+    plan = python_plan(python_pgq, queue_db)
+    assert len(plan) == 1 and plan[0].startswith("CREATE OR REPLACE FUNCTION ")
+
+
+@pytest.mark.scenario("upgrade.either-first")
 @pytest.mark.parametrize("first", ["c", "python"])
 def test_both_upgrades_are_content_with_what_the_other_one_left(pgqueuer, python_pgq, db, first):
     restore(db, "0.21.0")
@@ -76,6 +97,7 @@ def test_both_upgrades_are_content_with_what_the_other_one_left(pgqueuer, python
     assert checksums(db, columns) == before
 
 
+@pytest.mark.scenario("upgrade.lock-both")
 def test_upgrades_of_both_sides_at_once_end_at_the_same(
     pgqueuer, db, processes, home
 ):
@@ -138,6 +160,7 @@ def longest_gap(runs, begin_ns, end_ns):
     return max(gaps)
 
 
+@pytest.mark.scenario("upgrade.under-load")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fleet", ["mixed", "python"])
 def test_an_upgrade_under_load_fails_no_job(

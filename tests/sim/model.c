@@ -160,6 +160,7 @@ void model_settle_one(model *m, int64_t now_us, model_row *row, const settle_ite
         row->execute_after = now_us + item->delay_ms * 1000;
         row->attempts++;
         queue_row(m, row, now_us);
+        m->told = true;
         break;
     default:
         end_row(m, row, item->status);

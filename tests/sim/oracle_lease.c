@@ -357,6 +357,7 @@ static void written(world *w, claim_record *claim, const settle_item *item, int6
     if (item->status == PGQ_STATUS_QUEUED) {
         job->notified = false;
         job->retried_by = who->serial;
+        job->retried_us = w->now_us;
     }
 }
 

@@ -346,6 +346,7 @@ static void settled(worker *who, const sentence *s, const sentence_reply *r)
         if (item->status == PGQ_STATUS_QUEUED) {
             job->notified = false;
             job->retried_by = who->serial;
+            job->retried_us = w->now_us;
         }
     }
 }

@@ -30,7 +30,8 @@ static void mark_notified(world *w)
 
         if (row->present && row->status == PGQ_STATUS_QUEUED && row->queued_us == w->now_us) {
             w->jobs[i].notified = true;
-            w->jobs[i].retried_by = 0;
+            if (w->jobs[i].retried_us != w->now_us) /* the notification is not the retry's own */
+                w->jobs[i].retried_by = 0;
         }
     }
 }

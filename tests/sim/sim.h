@@ -150,11 +150,12 @@ typedef struct job_record {
     claim_record *claims; /* newest first */
     int runs;
     int64_t passed_over_us; /* when a beat found the row locked */
-    bool notified;          /* its latest enqueue or release notified the listening workers */
-    int64_t retried_by;     /* serial of the worker that put it back */
-    int64_t released_by;    /* of the one that gave it back unstarted, and nobody has claimed it */
-    int64_t announced_us;   /* when it was said that it has become free */
-    int idle_leases;        /* in which it was not started, one after the other */
+    bool notified;        /* its latest enqueue, retry or release notified the listening workers */
+    int64_t retried_by;   /* serial of the worker that put it back */
+    int64_t retried_us;   /* and when */
+    int64_t released_by;  /* of the one that gave it back unstarted, and nobody has claimed it */
+    int64_t announced_us; /* when it was said that it has become free */
+    int idle_leases;      /* in which it was not started, one after the other */
 } job_record;
 
 /* ---- workers ---- */
