@@ -1,6 +1,5 @@
 """After an upgrade both languages go on, and while it runs too."""
 
-import re
 import statistics
 import threading
 import time
@@ -12,7 +11,7 @@ from lib.extent import extent
 from lib.jobs import NewJob
 from lib.schema import LOCK_KEY
 from lib.upgrade import (
-    SCHEMAS, assert_up_to_date, checksums, columns_before, fill, restore, upgraded,
+    SCHEMAS, assert_up_to_date, checksums, columns_before, fill, python_plan, restore, upgraded,
 )
 from lib.waiting import wait_until
 
@@ -34,14 +33,6 @@ HALF_OLD = """
 """
 # Only workers of Python's start on such a table; to widen it is the longest step of all.
 NARROW = "ALTER TABLE pgqueuer ALTER id TYPE integer; ALTER SEQUENCE pgqueuer_id_seq AS integer;"
-
-
-def python_plan(python_pgq, db, *options):
-    """The statements that Python's upgrade would send."""
-    done = python_pgq(db, *options, "upgrade", "--plan")
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("--")]
-    return re.findall(r"^(?:CREATE|ALTER|DROP|DO|WITH|UPDATE|DELETE)\b.*", "\n".join(lines), re.M)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)

@@ -1,6 +1,7 @@
 """Databases as older releases left them, with rows of every kind, and whether an upgrade kept them."""
 
 import json
+import re
 
 from lib.schema import DUMPS, dump, psql, reference
 
@@ -112,3 +113,11 @@ def upgraded(pgqueuer, db, *options, **arguments):
     done = pgqueuer("upgrade", *options, dsn=db, **arguments)
     assert done.returncode == 0, done.stderr
     return done
+
+
+def python_plan(python_pgq, db, *options):
+    """The statements that Python's upgrade would send."""
+    done = python_pgq(db, *options, "upgrade", "--plan")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("--")]
+    return re.findall(r"^(?:CREATE|ALTER|DROP|DO|WITH|UPDATE|DELETE)\b.*", "\n".join(lines), re.M)
