@@ -16,6 +16,7 @@ from lib.upgrade import (
 from lib.waiting import wait_until
 
 pytestmark = pytest.mark.interop
+ROWS = extent("UPGRADE_ROWS", 3, 100_000)  # of each of some twenty kinds
 LOAD_ROWS = extent("UPGRADE_LOAD_ROWS", 20_000, 1_000_000)
 LOAD_JOBS_A_SECOND = 400
 
@@ -35,13 +36,23 @@ HALF_OLD = """
 NARROW = "ALTER TABLE pgqueuer ALTER id TYPE integer; ALTER SEQUENCE pgqueuer_id_seq AS integer;"
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_after_an_upgrade_python_plans_its_function_only_and_both_sides_work(
     pgqueuer, python_pgq, db, schema, produce, python_enqueue, spawn_worker, python_worker, journal
 ):
+    """Whatever release it comes from: the catalogue is that of a new installation, and no row differs."""
     restore(db, schema)
-    fill(db, 3)
-    upgraded(pgqueuer, db)
+    fill(db, ROWS)
+    db.execute("ANALYZE")
+    columns = columns_before(db)
+    before = checksums(db, columns)
+    begin = time.monotonic()
+    upgraded(pgqueuer, db, timeout=300)
+    print(f"{schema}: {sum(rows for rows, _ in before.values())} rows upgraded in {time.monotonic() - begin:.1f} s")
+    assert_up_to_date(db)
+    assert checksums(db, columns) == before
     plan = python_plan(python_pgq, db)
     assert len(plan) == 1 and plan[0].startswith("CREATE OR REPLACE FUNCTION ")
     jobs = [NewJob(name) for name in ("for_c", "for_python")]
