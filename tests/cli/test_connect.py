@@ -135,6 +135,7 @@ def test_a_missing_schema_says_install(pgqueuer, db, spawn_worker):
         ("ALTER TABLE pgqueuer_log DROP COLUMN traceback", "traceback"),
         ("DROP TABLE pgqueuer_log", "pgqueuer_log"),
         ("DROP INDEX pgqueuer_log_job_id_status", "pgqueuer_log_job_id_status"),
+        ("ALTER TABLE pgqueuer ALTER id TYPE integer", "is not of type bigint"),
     ],
 )
 def test_a_worker_refuses_another_version_of_the_schema(queue_db, spawn_worker, damage, named):
@@ -143,7 +144,7 @@ def test_a_worker_refuses_another_version_of_the_schema(queue_db, spawn_worker, 
     worker = spawn_worker(queue_db, "--mode", "drain", args=["ok"], wait=False)
     assert worker.wait() == SCHEMA, worker.log()
     assert named in worker.log()
-    mend = "pgqueuer install" if damage.startswith("DROP TABLE") else "pgq upgrade"
+    mend = "pgqueuer install" if damage.startswith("DROP TABLE") else "pgqueuer upgrade"
     assert mend in worker.log()
     assert queue_db.value("SELECT status::text FROM pgqueuer") == "queued"
 
