@@ -35,26 +35,11 @@ static void drop_concurrently(planning *p, const wanted_index *w, const char *na
     plan_step_done(p, plan_text(p, "drop index %s", name), why, &cost);
 }
 
-/* Rows that share the key of the index to come are added up into the oldest one. The table lock
- * keeps everybody from counting meanwhile, and is taken before the snapshot. */
 static void fold_statistics(planning *p)
 {
     plan_cost cost = plan_cost_of(p, CATALOG_STATISTICS, "SHARE ROW EXCLUSIVE");
-    const char *table = p->q.tables[CATALOG_STATISTICS];
 
-    plan_sql(p, "LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE", table);
-    plan_sql(
-        p,
-        "WITH same AS (\n"
-        "    SELECT min(id) AS kept, array_agg(id) AS ids, sum(count) AS total\n"
-        "    FROM %s\n"
-        "    GROUP BY priority, date_trunc('sec', timezone('UTC', created)), status, entrypoint\n"
-        "    HAVING count(*) > 1\n"
-        "), gone AS (\n"
-        "    DELETE FROM %s AS s USING same WHERE s.id = ANY (same.ids) AND s.id <> same.kept\n"
-        ")\n"
-        "UPDATE %s AS s SET count = same.total FROM same WHERE s.id = same.kept",
-        table, table, table);
+    render_fold(p->s, &p->q);
     plan_step_done(p, plan_text(p, "fold rows of %s that share a key", cost.table),
                    "its unique index is to be built; without such rows nothing changes", &cost);
 }
