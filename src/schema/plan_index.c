@@ -68,6 +68,7 @@ static void swap(planning *p, const wanted_index *w, bool drop_old)
                                   drop_old ? "ACCESS EXCLUSIVE" : "SHARE UPDATE EXCLUSIVE");
     const char *quoted = names_quote_identifier(&p->s->memory, w->name);
 
+    p->plan->creates = true; /* a new name is asked for like a new object */
     if (!drop_old)
         cost = (plan_cost){.table = w->replacement, .lock = cost.lock, .rows = -1};
     if (drop_old)
@@ -131,6 +132,7 @@ void plan_index(planning *p, size_t at)
                     live->table != NULL ? live->table : "");
     } else if (!p->live->tables[declared->table].exists) {
         /* it is made in this run, and nobody has it yet */
+        p->plan->creates = true;
         render_index(p->s, &p->q, declared, w.name, false);
         plan_step_done(p, plan_text(p, "create index %s", w.name), "it is missing",
                        &(plan_cost){.rows = -1});

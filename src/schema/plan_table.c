@@ -186,6 +186,7 @@ void plan_table(planning *p, catalog_table_id id)
         return;
     }
     if (!live->exists) {
+        p->plan->creates = true;
         render_table(p->s, &p->q, id, declared->unlogged[p->options->durability]);
         plan_step_done(p, plan_text(p, "create table %s", of.name), "it is missing",
                        &(plan_cost){.rows = -1});
