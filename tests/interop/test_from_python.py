@@ -2,6 +2,7 @@
 and its table of commands, beside what both programs say of themselves."""
 
 import collections
+import json
 import os
 import re
 import subprocess
@@ -158,15 +159,25 @@ def test_going_back_the_jobs_of_a_c_worker_go_to_python(shop, pgqueuer, python_p
 # -- the table of commands ---------------------------------------------------------------------------
 
 
-def python_commands(python_pgq):
-    """Of the help: also those of the group `sql`."""
-    def listed(*group):
-        text = python_pgq("unused", *group, "--help").stdout.split("Commands ")[1]
-        return re.findall(r"^│ ([a-z]+) ", text, re.M)
+HELP = """
+import json, sys
+from typer.testing import CliRunner
+from pgqueuer.adapters.cli.cli import app
+json.dump({name: CliRunner().invoke(app, [*name.split(), "--help"]).output for name in sys.argv[1:]}, sys.stdout)
+"""
 
-    names = listed()
-    assert "sql" in names
-    return sorted([name for name in names if name != "sql"] + [f"sql {name}" for name in listed("sql")])
+
+@pytest.fixture
+def python_help(home):
+    """`python_help(name, ...)`: the help of Python's commands by their names; "" is that of the program."""
+
+    def read(*names):
+        done = program.run([program.python_bin() / "python", "-c", HELP, *names],
+                           program.clean_environment(home, COLUMNS=200))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return read
 
 
 def table():
@@ -174,9 +185,12 @@ def table():
     return {name: ours for name, ours in re.findall(r"^\| `(.*?)` \| `?(.*?)`? \|", chapter, re.M)}
 
 
-def test_the_table_names_every_command_of_python_and_says_what_there_is_here(python_pgq, pgqueuer):
+def test_the_table_names_every_command_of_python_and_says_what_there_is_here(python_help, pgqueuer):
     rows = table()
-    assert sorted(rows) == python_commands(python_pgq)
+    commands = {group: re.findall(r"^│ ([a-z]+) ", text.split("Commands ")[1], re.M)
+                for group, text in python_help("", "sql").items()}
+    commands[""].remove("sql")
+    assert sorted(rows) == sorted(commands[""] + [f"sql {name}" for name in commands["sql"]])
     there = re.findall(r"^  ([a-z]+(?: [a-z]+)?)  ", pgqueuer("--help").stdout, re.M)
     assert "sql install" in there and "run" in there
     for name, ours in rows.items():
@@ -192,18 +206,14 @@ def options_of(text):
     return {name for names in found for name in names if name}
 
 
-def test_options_of_python_are_options_here_under_the_same_names(pgqueuer, home):
-    def options(command, name):
-        done = program.run([*command, *name.split(), "--help"], program.clean_environment(home, COLUMNS=200))
-        return options_of(re.sub(r"\s+(?=--pg-dsn\])", " ", done.stdout)) - {"help"}
-
-    pgq, ours = [program.python_bin() / "pgq"], [program.PROGRAM]
-    globally = options(pgq, "") - {"factory"}  # that one gives Python's commands another driver
-    assert globally == {"prefix", "schema", "pg-dsn"}
+def test_options_of_python_are_options_here_under_the_same_names(python_help, pgqueuer):
     rows = {name: here for name, here in table().items() if here != NOT_YET}
-    theirs = {name: options(pgq, name) | globally for name in rows}
+    theirs = {name: options_of(text) - {"help"} for name, text in python_help("", *rows).items()}
+    globally = theirs.pop("") - {"factory"}  # that one gives Python's commands another driver
+    assert globally == {"prefix", "schema", "pg-dsn"}
     for name, here in rows.items():
+        ours = options_of(re.sub(r"\s+(?=--pg-dsn\])", " ", pgqueuer("help", *here.split()).stdout))
         offline = {"pg-dsn"} if name.startswith("sql ") else set()
-        assert theirs[name] <= options(ours, here) | offline, name
+        assert theirs[name] | globally <= ours | offline, name
     named = options_of(GUIDE.read_text().split("Options keep their names")[1].split("\n\n")[0])
-    assert set().union(*theirs.values()) <= named, "the guide names them all"
+    assert globally.union(*theirs.values()) <= named, "the guide names them all"
