@@ -256,6 +256,7 @@ static pgq_code make_plan(pgq_client *client, const pgq_upgrade_options *options
         code = explain_no_schema(&live, err);
     else
         code = plan_make(&live, &client->names, options, ret_plan, err);
+    assert(code != PGQ_OK || *ret_plan != NULL);
     if (code == PGQ_OK && apply && (*ret_plan)->creates && live.schema_exists && !live.may_create) {
         *ret_plan = pgq_plan_free(*ret_plan);
         code = explain_may_not_create(&live, err);
