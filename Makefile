@@ -17,10 +17,10 @@ test: ## all tests; the last line counts them
 	@tools/build $(BUILD)
 	@tools/run-tests --build $(BUILD)
 
-soak: ## the core list on every way, with its long tests: fleets of 20 000 jobs, outages of 30 s
+soak: ## the core list on every way, with its long tests, and upgrades of long tables: an hour
 	@tools/bootstrap --for test
 	@tools/build $(BUILD)
-	@PGQUEUER_SOAK=1 tools/run-tests --build $(BUILD) --only python -- -m core
+	@PGQUEUER_SOAK=1 tools/run-tests --build $(BUILD) --only python -- -m 'core or soak'
 
 bench: ## the benchmarks, beside the bare loop, on a private server (BENCH=--quick or --full)
 	@tools/bootstrap --for test

@@ -15,5 +15,5 @@ WITH told AS MATERIALIZED (
                                        'ids', list.ids::json)::text)
     FROM unnest($1::text[]) AS list (ids)
 )
-SELECT q.id
+SELECT q.id::int8
 FROM (SELECT count(*) FROM told) AS sent LEFT JOIN :queue AS q ON q.id = ANY ($2)

@@ -25,6 +25,6 @@ WITH present AS MATERIALIZED (
     INSERT INTO :log (job_id, status, priority, entrypoint)
     SELECT id, 'canceled', priority, entrypoint FROM free ORDER BY id
 )
-SELECT present.id, free.id IS NOT NULL AS gone
+SELECT present.id::int8, free.id IS NOT NULL AS gone
 FROM present LEFT JOIN free ON free.id = present.id
 ORDER BY present.id

@@ -1,8 +1,9 @@
 -- check_worker: what a worker needs and the database has not, in the order in which the Python
 -- release asks for it. The objects are looked up as the worker's own statements will find them. One
 -- row at least.
--- > kind text, name text, owner text    table, column, label or index; owner: the table or type;
--- >                                     NULL: nothing is missing
+-- > kind text, name text, owner text    table, column, label, index, or width (a column that is
+-- >                                     not bigint); owner: the table or type; NULL: nothing is
+-- >                                     missing
 -- > extras bool                         the extras are there, and this role may use them
 -- locks: none
 -- log: none
@@ -23,7 +24,8 @@ WITH wanted (place, kind, name, owner) AS (
            (13, 'label', 'canceled', :status_literal),
            (14, 'label', 'failed', :status_literal),
            (15, 'index', '_job_id_status', :log_literal),
-           (16, 'index', '_picked_slot_idx', :queue_literal)
+           (16, 'index', '_picked_slot_idx', :queue_literal),
+           (17, 'width', 'id', :queue_literal)
 ), missing AS (
     SELECT w.*
     FROM wanted AS w
@@ -33,6 +35,10 @@ WITH wanted (place, kind, name, owner) AS (
                   SELECT FROM pg_attribute AS a
                   WHERE a.attrelid = to_regclass(w.owner) AND a.attname = w.name
                         AND a.attnum > 0 AND NOT a.attisdropped)
+              WHEN 'width' THEN NOT EXISTS (
+                  SELECT FROM pg_attribute AS a
+                  WHERE a.attrelid = to_regclass(w.owner) AND a.attname = w.name
+                        AND a.atttypid = 'int8'::regtype)
               WHEN 'label' THEN NOT EXISTS (
                   SELECT FROM pg_enum AS e
                   WHERE e.enumtypid = to_regtype(w.owner) AND e.enumlabel = w.name)

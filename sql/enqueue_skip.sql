@@ -39,6 +39,6 @@ WITH input AS MATERIALIZED (
     WHERE input.logged
     ORDER BY input.id
 )
-SELECT input.ord, inserted.id
+SELECT input.ord, inserted.id::int8
 FROM input LEFT JOIN inserted ON inserted.id = input.id
 ORDER BY input.ord

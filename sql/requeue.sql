@@ -29,4 +29,4 @@ WITH held AS MATERIALIZED (
                                        'type', 'table_changed_event')::text)
     FROM (SELECT FROM requeued LIMIT 1) AS any_requeued
 )
-SELECT requeued.id FROM requeued LEFT JOIN told ON true ORDER BY requeued.id
+SELECT requeued.id::int8 FROM requeued LEFT JOIN told ON true ORDER BY requeued.id

@@ -105,6 +105,16 @@ PGQ_API PGQ_CHECKED pgq_code pgq_schema_upgrade(pgq_client *client,
                                                 const pgq_upgrade_options *options,
                                                 size_t *ret_applied, pgq_error *err);
 
+/* The upgrade as a script of SQL, for whoever has to run it by hand or by a migration tool: no
+ * connection is made. It suits every database that pgq_schema_upgrade does, may be run in one
+ * transaction or statement by statement, and does nothing the second time; but it locks the tables
+ * while it changes them and builds their indexes. `options` counts for durability, extras (without
+ * it, those that are there are not completed) and widen_ids; NULL: defaults. The text is to be
+ * freed with pgq_text_free. Errors: PGQ_E_INVALID, PGQ_E_LIMIT (names), PGQ_E_NOMEM. */
+PGQ_API PGQ_CHECKED pgq_code pgq_schema_upgrade_sql(const pgq_names *names,
+                                                    const pgq_upgrade_options *options,
+                                                    char **ret_sql, pgq_error *err);
+
 /* Drops all objects in one transaction, the extras too, without CASCADE; succeeds when there are
  * none. */
 PGQ_API PGQ_CHECKED pgq_code pgq_schema_uninstall(pgq_client *client, pgq_error *err);

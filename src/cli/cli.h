@@ -117,6 +117,7 @@ int cmd_verify(cli *c);
 int cmd_durability(cli *c);
 int cmd_autovac(cli *c);
 int cmd_sql_install(cli *c);
+int cmd_sql_upgrade(cli *c);
 int cmd_sql_uninstall(cli *c);
 int cmd_sql_durability(cli *c);
 int cmd_sql_autovac(cli *c);

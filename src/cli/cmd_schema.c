@@ -155,6 +155,22 @@ static int print_sql(cli *c, pgq_sql_kind kind, const pgq_install_options *optio
     return EXIT_DONE;
 }
 
+int cmd_sql_upgrade(cli *c)
+{
+    pgq_upgrade_options options = PGQ_UPGRADE_OPTIONS_INIT;
+    pgq_error err = PGQ_ERROR_INIT;
+    char *sql = NULL;
+
+    options.durability = (pgq_durability)cli_number(c, OPT_DURABILITY);
+    options.extras = cli_flag(c, OPT_EXTRAS);
+    options.widen_ids = cli_flag(c, OPT_WIDEN_ID);
+    if (pgq_schema_upgrade_sql(cli_names(c), &options, &sql, &err) != PGQ_OK)
+        return cli_report(&err);
+    (void)fputs(sql, stdout);
+    pgq_text_free(sql);
+    return EXIT_DONE;
+}
+
 int cmd_sql_install(cli *c)
 {
     pgq_install_options options = install_options(c);

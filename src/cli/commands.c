@@ -189,6 +189,18 @@ const command commands[] = {
      .run = cmd_sql_install,
      .names = true,
      .options = LIST(OPT_DURABILITY, OPT_CREATE_SCHEMA, OPT_EXTRAS)},
+    {.name = "sql upgrade",
+     .group = "Schema",
+     .synopsis = "[OPTIONS]",
+     .summary = "print a script that upgrades any database; needs no connection",
+     .details =
+         "For a person or a migration tool to run, by psql for example, in one transaction or "
+         "without. Every statement looks whether it is needed, so it suits every older release and "
+         "does nothing the second time. Tables are locked while they are changed and while their "
+         "indexes are built; upgrade does not keep a busy queue waiting.",
+     .run = cmd_sql_upgrade,
+     .names = true,
+     .options = LIST(OPT_DURABILITY, OPT_EXTRAS, OPT_WIDEN_ID)},
     {.name = "sql uninstall",
      .group = "Schema",
      .synopsis = "[OPTIONS]",

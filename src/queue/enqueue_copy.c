@@ -154,7 +154,7 @@ static pgq_code copy_body(void *user, pgq_error *err)
     bool may_copy = false;
     pgq_code code = draw_ids(c, &may_copy, err);
 
-    if (code == PGQ_OK && !may_copy) { /* the server refuses COPY where row security applies */
+    if (code == PGQ_OK && !may_copy) { /* row security, or ids of an old release */
         c->ids = NULL;
         return enqueue_send_statement(c->way, c->batch, c->ret_ids, err);
     }

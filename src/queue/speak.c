@@ -303,9 +303,14 @@ static void read_check(speaker *s, const sentence *what, pg_reply *heard, senten
         error_hint(&reply->error, "run `pgqueuer install`, or check --prefix, --schema, the "
                                   "database's name, and that the role has USAGE on the schema");
     } else {
-        (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH, "the %s %s is missing in %s", kind,
-                        name, owner);
-        error_hint(&reply->error, "the schema is of an older version: run `pgqueuer upgrade`");
+        if (base_streq(kind, "width"))
+            (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH,
+                            "the column %s of %s is not of type bigint", name, owner);
+        else
+            (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH, "the %s %s is missing in %s",
+                            kind, name, owner);
+        error_hint(&reply->error, "the schema is of an older release: run `pgqueuer upgrade`; "
+                                  "`pgqueuer upgrade --plan` shows what it would do");
     }
 }
 

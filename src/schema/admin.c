@@ -101,9 +101,7 @@ static pgq_code look_before_install(pgq_client *client, int64_t deadline_us,
     } else if (live.schema == NULL || (!live.schema_exists && !options->create_schema)) {
         code = explain_no_schema(&live, err);
     } else if (live.schema_exists && !live.may_create) {
-        code = error_set(err, PGQ_E_PERMISSION,
-                         "the role may not create objects in the schema '%s'", live.schema);
-        error_hint(err, "GRANT CREATE ON SCHEMA to it, or use another role or --schema");
+        code = explain_may_not_create(&live, err);
     }
     live_release(&live);
     return code;

@@ -36,3 +36,12 @@ pgq_code explain_no_schema(const live_catalog *live, pgq_error *err)
         memcpy(err->sqlstate, "3F000", sizeof("3F000"));
     return PGQ_E_DATABASE;
 }
+
+pgq_code explain_may_not_create(const live_catalog *live, pgq_error *err)
+{
+    (void)error_set(err, PGQ_E_PERMISSION, "the role may not create objects in the schema '%s'",
+                    live->schema);
+    error_hint(err, "GRANT CREATE ON SCHEMA to it, or use another role, such as the owner of the "
+                    "tables, or --schema");
+    return PGQ_E_PERMISSION;
+}

@@ -10,4 +10,7 @@ pgq_code explain_error(pgq_code code, const char *action, pgq_error *err);
 /* The schema is not there, or none was found: PGQ_E_DATABASE. */
 pgq_code explain_no_schema(const live_catalog *live, pgq_error *err);
 
+/* The right to make objects in the schema of the tables is missing: PGQ_E_PERMISSION. */
+pgq_code explain_may_not_create(const live_catalog *live, pgq_error *err);
+
 #endif

@@ -162,6 +162,7 @@ static void plan_type(planning *p)
     const char *name = p->names->status;
 
     if (!p->live->type_exists) {
+        p->plan->creates = true;
         render_type(p->s, &p->q);
         plan_step_done(p, plan_text(p, "create type %s", name), "it is missing",
                        &(plan_cost){.rows = -1});
@@ -239,6 +240,7 @@ static void plan_function(planning *p)
                   "it does not return trigger: drop or rename it, then upgrade again");
         return;
     }
+    p->plan->creates = true;
     render_function(p->s, &p->q);
     plan_step_done(p, plan_text(p, "create function %s", name),
                    live->function_exists ? "it does not notify the channel" : "it is missing",

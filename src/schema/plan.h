@@ -20,6 +20,7 @@ struct pgq_plan {
     pgq_plan_step *steps;
     plan_part *parts; /* of each step */
     size_t count, capacity;
+    bool creates; /* objects in the schema of the tables, which takes a right on it */
 };
 
 /* The names are the client's. PGQ_E_SCHEMA_MISMATCH: something is there that no statement of ours

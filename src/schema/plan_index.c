@@ -35,26 +35,11 @@ static void drop_concurrently(planning *p, const wanted_index *w, const char *na
     plan_step_done(p, plan_text(p, "drop index %s", name), why, &cost);
 }
 
-/* Rows that share the key of the index to come are added up into the oldest one. The table lock
- * keeps everybody from counting meanwhile, and is taken before the snapshot. */
 static void fold_statistics(planning *p)
 {
     plan_cost cost = plan_cost_of(p, CATALOG_STATISTICS, "SHARE ROW EXCLUSIVE");
-    const char *table = p->q.tables[CATALOG_STATISTICS];
 
-    plan_sql(p, "LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE", table);
-    plan_sql(
-        p,
-        "WITH same AS (\n"
-        "    SELECT min(id) AS kept, array_agg(id) AS ids, sum(count) AS total\n"
-        "    FROM %s\n"
-        "    GROUP BY priority, date_trunc('sec', timezone('UTC', created)), status, entrypoint\n"
-        "    HAVING count(*) > 1\n"
-        "), gone AS (\n"
-        "    DELETE FROM %s AS s USING same WHERE s.id = ANY (same.ids) AND s.id <> same.kept\n"
-        ")\n"
-        "UPDATE %s AS s SET count = same.total FROM same WHERE s.id = same.kept",
-        table, table, table);
+    render_fold(p->s, &p->q);
     plan_step_done(p, plan_text(p, "fold rows of %s that share a key", cost.table),
                    "its unique index is to be built; without such rows nothing changes", &cost);
 }
@@ -83,6 +68,7 @@ static void swap(planning *p, const wanted_index *w, bool drop_old)
                                   drop_old ? "ACCESS EXCLUSIVE" : "SHARE UPDATE EXCLUSIVE");
     const char *quoted = names_quote_identifier(&p->s->memory, w->name);
 
+    p->plan->creates = true; /* a new name is asked for like a new object */
     if (!drop_old)
         cost = (plan_cost){.table = w->replacement, .lock = cost.lock, .rows = -1};
     if (drop_old)
@@ -146,6 +132,7 @@ void plan_index(planning *p, size_t at)
                     live->table != NULL ? live->table : "");
     } else if (!p->live->tables[declared->table].exists) {
         /* it is made in this run, and nobody has it yet */
+        p->plan->creates = true;
         render_index(p->s, &p->q, declared, w.name, false);
         plan_step_done(p, plan_text(p, "create index %s", w.name), "it is missing",
                        &(plan_cost){.rows = -1});

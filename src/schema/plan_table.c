@@ -1,5 +1,8 @@
 /* What becomes of a table: it is made, or its columns, keys and sequence are completed. Every
- * change is a statement of its own, so that its lock is held as short as possible. */
+ * change is a statement of its own, so that its lock is held as short as possible; but columns are
+ * added and retyped at once. A driver that prepares `RETURNING *` copes with one such change:
+ * asyncpg prepares its statement anew and tries once more, and a second change at that moment ends
+ * the worker. */
 #include "schema/plan_parts.h"
 #include "schema/verify.h"
 
@@ -9,45 +12,55 @@ typedef struct subject {
     plan_cost cost;
 } subject;
 
-static void add_column(planning *p, const subject *of, const catalog_column *declared)
+/* Changes of a table's columns that become one step. */
+typedef struct shape {
+    const char *what, *why;
+    size_t count;
+    bool rewrites;
+} shape;
+
+static void change_shape(planning *p, shape *all, const char *what, const char *why, bool rewrites)
+{
+    all->what = all->count > 0 ? plan_text(p, "%s, %s", all->what, what) : what;
+    all->why = all->count > 0
+                   ? "an older release had other columns; at once, for the workers that go on"
+                   : why;
+    all->rewrites = all->rewrites || rewrites;
+    all->count++;
+}
+
+static void add_column(planning *p, const subject *of, const catalog_column *declared, shape *all)
 {
     buffer sql = BUFFER_INIT;
-    plan_cost cost = of->cost;
 
-    /* defaults are constant or computed once, so nothing is rewritten; but ids are given one by one
-     */
-    cost.rewrites = declared->kind != CATALOG_PLAIN;
     buffer_add_format(&sql, "ALTER TABLE %s ADD COLUMN IF NOT EXISTS ", of->sql);
     render_column(p->s, &sql, declared, &p->q, "");
     render_add(p->s, &sql);
-    plan_step_done(p, plan_text(p, "add column %s.%s", of->name, declared->name), "it is missing",
-                   &cost);
+    /* defaults are constant or computed once, so nothing is rewritten; but ids are given one by one
+     */
+    change_shape(p, all, plan_text(p, "add column %s.%s", of->name, declared->name),
+                 "it is missing", declared->kind != CATALOG_PLAIN);
 }
 
-static void widen(planning *p, const subject *of, const catalog_column *declared)
+static const char *widening(planning *p, const subject *of, const catalog_column *declared)
 {
-    const char *what = plan_text(p, "widen column %s.%s to bigint", of->name, declared->name);
-    plan_cost cost = of->cost;
+    return plan_text(p, "widen column %s.%s to bigint", of->name, declared->name);
+}
 
-    if (!p->options->widen_ids) {
-        plan_note(p, what,
-                  "it is of type integer, and widening was not wanted; this program's workers need "
-                  "it");
-        return;
-    }
-    cost.rewrites = true;
+static void widen(planning *p, const subject *of, const catalog_column *declared, shape *all)
+{
+    if (!p->options->widen_ids)
+        return; /* a note says so afterwards */
     plan_sql(p, "ALTER TABLE %s ALTER COLUMN %s TYPE bigint", of->sql, declared->name);
-    plan_step_done(p, what, "it is of type integer", &cost);
+    change_shape(p, all, widening(p, of, declared), "it is of type integer", true);
 }
 
 /* A default of the old type would not be cast by itself. */
 static void retype(planning *p, const subject *of, const catalog_column *declared,
-                   const live_column *live)
+                   const live_column *live, shape *all)
 {
     buffer sql = BUFFER_INIT;
-    plan_cost cost = of->cost;
 
-    cost.rewrites = true;
     buffer_add_format(&sql, "ALTER TABLE %s", of->sql);
     if (live->default_text != NULL)
         buffer_add_format(&sql, " ALTER COLUMN %s DROP DEFAULT,", declared->name);
@@ -58,10 +71,10 @@ static void retype(planning *p, const subject *of, const catalog_column *declare
         render_filled(p->s, &sql, declared->default_text, &p->q);
     }
     render_add(p->s, &sql);
-    plan_step_done(
-        p,
+    change_shape(
+        p, all,
         plan_text(p, "change the type of %s.%s to %s", of->name, declared->name, p->names->status),
-        plan_text(p, "it is of type %s", live->type), &cost);
+        plan_text(p, "it is of type %s", live->type), true);
 }
 
 static void set_null(planning *p, const subject *of, const catalog_column *declared,
@@ -105,32 +118,68 @@ static void set_default(planning *p, const subject *of, const catalog_column *de
                    &of->cost);
 }
 
-static void plan_column(planning *p, const subject *of, const catalog_column *declared,
-                        const live_column *live)
+static bool is_narrow(planning *p, const catalog_column *declared, const live_column *live)
 {
-    const char *type = plan_filled(p, declared->type), *found = live->type;
-    bool retyped = false;
+    return live->type != NULL && base_streq(live->type, "integer") &&
+           base_streq(plan_filled(p, declared->type), "bigint");
+}
 
-    if (!live->exists) {
-        add_column(p, of, declared);
-        return;
-    }
-    if (found == NULL || base_streq(type, found)) {
-        /* as it should be */
-    } else if (base_streq(found, "integer") && base_streq(type, "bigint")) {
-        widen(p, of, declared);
-    } else if (base_streq(type, p->names->status)) {
-        retype(p, of, declared, live);
-        retyped = true;
-    } else {
+/* A column that has another type, and is to get that of the statuses. */
+static bool is_retyped(planning *p, const catalog_column *declared, const live_column *live)
+{
+    const char *type = plan_filled(p, declared->type);
+
+    return live->type != NULL && !base_streq(live->type, type) &&
+           base_streq(type, p->names->status);
+}
+
+static void plan_shape(planning *p, const subject *of, const catalog_column *declared,
+                       const live_column *live, shape *all)
+{
+    const char *type = plan_filled(p, declared->type);
+
+    if (!live->exists)
+        add_column(p, of, declared, all);
+    else if (live->type == NULL || base_streq(live->type, type))
+        return; /* as it should be */
+    else if (is_narrow(p, declared, live))
+        widen(p, of, declared, all);
+    else if (is_retyped(p, declared, live))
+        retype(p, of, declared, live, all);
+    else
         plan_refuse(p,
                     "%s.%s is %s in the database but declared %s; no supported conversion. Alter "
                     "the column by hand, then re-run upgrade.",
-                    of->name, declared->name, found, type);
-    }
+                    of->name, declared->name, live->type, type);
+}
+
+static void plan_column(planning *p, const subject *of, const catalog_column *declared,
+                        const live_column *live)
+{
+    if (!live->exists)
+        return;
+    if (is_narrow(p, declared, live) && !p->options->widen_ids)
+        plan_note(p, widening(p, of, declared),
+                  "it is of type integer, and widening was not wanted; this program's workers need "
+                  "it");
     set_null(p, of, declared, live);
-    if (!retyped)
+    if (!is_retyped(p, declared, live))
         set_default(p, of, declared, live);
+}
+
+static void plan_columns(planning *p, const subject *of, const catalog_column *declared,
+                         const live_column *live, size_t count)
+{
+    plan_cost cost = of->cost;
+    shape all = {.count = 0};
+
+    for (size_t i = 0; i < count; i++)
+        plan_shape(p, of, &declared[i], &live[i], &all);
+    cost.rewrites = all.rewrites;
+    if (all.count > 0)
+        plan_step_done(p, all.what, all.why, &cost);
+    for (size_t i = 0; i < count; i++)
+        plan_column(p, of, &declared[i], &live[i]);
 }
 
 static void plan_sequence(planning *p, const live_table *live)
@@ -186,13 +235,13 @@ void plan_table(planning *p, catalog_table_id id)
         return;
     }
     if (!live->exists) {
+        p->plan->creates = true;
         render_table(p->s, &p->q, id, declared->unlogged[p->options->durability]);
         plan_step_done(p, plan_text(p, "create table %s", of.name), "it is missing",
                        &(plan_cost){.rows = -1});
         return;
     }
-    for (size_t i = 0; i < declared->column_count; i++)
-        plan_column(p, &of, &declared->columns[i], &live->columns[i]);
+    plan_columns(p, &of, declared->columns, live->columns, declared->column_count);
     if (live->sequence_type != NULL && !base_streq(live->sequence_type, "bigint"))
         plan_sequence(p, live);
     plan_keys(p, id, &of);
@@ -204,6 +253,5 @@ void plan_extra_columns(planning *p, size_t at, const char *table)
     const subject of = {
         p->q.extras[at], table, {.table = table, .lock = "ACCESS EXCLUSIVE", .rows = -1}};
 
-    for (size_t i = 0; i < declared->column_count; i++)
-        plan_column(p, &of, &declared->columns[i], &p->live->extras[at].columns[i]);
+    plan_columns(p, &of, declared->columns, p->live->extras[at].columns, declared->column_count);
 }

@@ -157,6 +157,28 @@ void render_index(script *s, const sql_names *q, const catalog_index *index, con
     render_add(s, &sql);
 }
 
+void render_fold(script *s, const sql_names *q)
+{
+    const char *table = q->tables[CATALOG_STATISTICS];
+    buffer sql = BUFFER_INIT;
+
+    buffer_add_format(&sql, "LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE", table);
+    render_add(s, &sql);
+    buffer_add_format(
+        &sql,
+        "WITH same AS (\n"
+        "    SELECT min(id) AS kept, array_agg(id) AS ids, sum(count) AS total\n"
+        "    FROM %s\n"
+        "    GROUP BY priority, date_trunc('sec', timezone('UTC', created)), status, entrypoint\n"
+        "    HAVING count(*) > 1\n"
+        "), gone AS (\n"
+        "    DELETE FROM %s AS s USING same WHERE s.id = ANY (same.ids) AND s.id <> same.kept\n"
+        ")\n"
+        "UPDATE %s AS s SET count = same.total FROM same WHERE s.id = same.kept",
+        table, table, table);
+    render_add(s, &sql);
+}
+
 /* OR REPLACE: a function may be left from an installation whose tables were dropped by hand. */
 void render_function(script *s, const sql_names *q)
 {

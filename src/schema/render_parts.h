@@ -40,6 +40,9 @@ void render_extra(script *s, const sql_names *q, size_t at, bool unlogged);
 pgq_code render_routine(script *s, const names *n, const sql_names *q, size_t at, pgq_error *err);
 void render_index(script *s, const sql_names *q, const catalog_index *index, const char *name,
                   bool concurrently);
+/* Rows of the statistics that share the key of their unique index are added up into the oldest one:
+ * a LOCK, which keeps everybody from counting meanwhile and comes before the snapshot, and then. */
+void render_fold(script *s, const sql_names *q);
 void render_function(script *s, const sql_names *q);
 void render_trigger(script *s, const sql_names *q, bool replace);
 

@@ -242,7 +242,9 @@ static size_t statements_of(const pgq_plan *plan)
     return count;
 }
 
-static pgq_code make_plan(pgq_client *client, const pgq_upgrade_options *options,
+/* `apply`: it is going to be carried out, so a right that would be found missing half-way is looked
+ * for first. */
+static pgq_code make_plan(pgq_client *client, const pgq_upgrade_options *options, bool apply,
                           pgq_plan **ret_plan, pgq_error *err)
 {
     live_catalog live;
@@ -254,6 +256,11 @@ static pgq_code make_plan(pgq_client *client, const pgq_upgrade_options *options
         code = explain_no_schema(&live, err);
     else
         code = plan_make(&live, &client->names, options, ret_plan, err);
+    assert(code != PGQ_OK || *ret_plan != NULL);
+    if (code == PGQ_OK && apply && (*ret_plan)->creates && live.schema_exists && !live.may_create) {
+        *ret_plan = pgq_plan_free(*ret_plan);
+        code = explain_may_not_create(&live, err);
+    }
     live_release(&live);
     return code;
 }
@@ -312,7 +319,7 @@ static void unlock(const upgrade *u)
 static pgq_code work_round(upgrade *u, size_t *ret_count, pgq_error *err)
 {
     pgq_plan *plan = NULL;
-    pgq_code code = make_plan(u->client, u->options, &plan, err);
+    pgq_code code = make_plan(u->client, u->options, true, &plan, err);
 
     if (code != PGQ_OK)
         return code;
@@ -436,7 +443,7 @@ pgq_code pgq_schema_plan(pgq_client *client, const pgq_upgrade_options *options,
 
     if (code == PGQ_OK)
         code = client_begin(client, &deadline_us, err);
-    return code == PGQ_OK ? make_plan(client, &own, ret_plan, err) : code;
+    return code == PGQ_OK ? make_plan(client, &own, false, ret_plan, err) : code;
 }
 
 pgq_code pgq_schema_upgrade(pgq_client *client, const pgq_upgrade_options *options,

@@ -136,6 +136,7 @@ def test_a_missing_schema_says_install(pgqueuer, db, spawn_worker):
         ("ALTER TABLE pgqueuer_log DROP COLUMN traceback", "traceback"),
         ("DROP TABLE pgqueuer_log", "pgqueuer_log"),
         ("DROP INDEX pgqueuer_log_job_id_status", "pgqueuer_log_job_id_status"),
+        ("ALTER TABLE pgqueuer ALTER id TYPE integer", "is not of type bigint"),
     ],
 )
 def test_a_worker_refuses_another_version_of_the_schema(queue_db, spawn_worker, damage, named):

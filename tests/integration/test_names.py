@@ -1,13 +1,11 @@
 """Other names of the objects: prefix, schema, each name by itself, several installations in one
 database, and names that are hostile but legal. Every command works with them."""
 
-import re
-
 import pytest
 
-from lib.schema import dump, installed, psql, verify
+from lib.schema import dump, installed, verify
 from lib.upgrade import (
-    RELEASES, assert_up_to_date, checksums, columns_before, fill, upgraded, without_history,
+    assert_up_to_date, checksums, columns_before, fill, restore_as, upgraded, without_history,
 )
 
 CURRENT = "PgQueuer schema is already up to date."
@@ -113,16 +111,6 @@ def test_every_command_works_with_other_names(pgqueuer, db, drain, journal, whic
     schema = names["schema"].rstrip(".").strip('"')
     quoted = f'"{schema}"' if schema == "group" else schema
     assert dump(db) == ([f"CREATE SCHEMA {quoted};"] if schema else [])
-
-
-def restore_as(db, release, variant):
-    """The dump of a release, as it would be with a prefix or in a schema."""
-    text = (RELEASES / f"{release}.sql").read_text()
-    if variant == "prefix":
-        text = re.sub(r"\b(?=(pgqueuer|fn_pgqueuer|tg_pgqueuer|ch_pgqueuer))", "acme_", text)
-    else:
-        text = "CREATE SCHEMA jobs;\n" + text.replace("public.", "jobs.")
-    psql(db, text=text)
 
 
 @pytest.mark.parametrize("variant", ["prefix", "schema"])

@@ -9,8 +9,9 @@ import pytest
 
 from lib import program
 from lib.jobs import NewJob
-from lib.refusal import DONE, FAILED, SCHEMA
-from lib.schema import PRESENT
+from lib.refusal import CONFLICT, DONE, FAILED, SCHEMA
+from lib.schema import PRESENT, dump, psql
+from lib.upgrade import assert_up_to_date, fill, restore
 from lib.waiting import wait_until
 
 GUIDE = program.REPOSITORY / "docs" / "guide" / "permissions.md"
@@ -30,11 +31,13 @@ ROLES = blocks()
 
 
 class Queue:
-    """An installation of the admin's, and who may do what there."""
+    """An installation of the admin's, and who may do what there; in the schema public, or by other names."""
 
-    def __init__(self, database, pgqueuer):
-        self.database = database
-        self.pgqueuer = pgqueuer
+    def __init__(self, database, pgqueuer, schema=None, prefix=""):
+        self.database, self.schema, self.prefix = database, schema, prefix
+        names = [*(["--schema", schema] if schema else []), *(["--prefix", prefix] if prefix else [])]
+        self.names = names
+        self.pgqueuer = lambda *arguments, **options: pgqueuer(*arguments, *names, **options)
         for role in ROLES:
             database.execute(f"DROP ROLE IF EXISTS queue_{role}; CREATE ROLE queue_{role} LOGIN")
         database.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
@@ -49,10 +52,23 @@ class Queue:
     def grant(self, role, without=None):
         for statement in ROLES[role]:
             if statement != without:
-                self.database.execute(statement.replace("DATABASE shop", f"DATABASE {self.database.name}"))
+                self.database.execute(self.by_name(statement))
+
+    def by_name(self, statement):
+        """As the guide says what the statements are with other names."""
+        statement = statement.replace("DATABASE shop", f"DATABASE {self.database.name}")
+        schema = f'"{self.schema}"' if self.schema else "public"
+        where = f"{schema}." if self.schema else ""
+        statement = re.sub(r"\b(pgqueuer(_log|_statistics|_schedules|)(_id_seq)?)\b", rf"{where}{self.prefix}\1",
+                           statement)
+        extras = "".join(f"_{name}" for name in (self.schema, self.prefix) if name)
+        return statement.replace("pgqueuer_c", f"pgqueuer_c{extras}").replace(
+            "SCHEMA public", f"SCHEMA {schema}")
 
     def install(self):
-        self.grant("admin")
+        # a schema that is not there yet becomes the admin's own
+        self.grant("admin", without=None if self.schema is None else "GRANT USAGE, CREATE ON SCHEMA public"
+                   " TO queue_admin;")
         done = self.pgqueuer("install", "--extras", dsn=self.dsn("admin"))
         assert done.returncode == DONE, done.stderr
         return self
@@ -66,12 +82,17 @@ class Queue:
 
 
 @pytest.fixture
-def queue(db, pgqueuer):
-    made = Queue(db, pgqueuer)
-    yield made
+def queue_named(db, pgqueuer):
+    """`queue_named(schema, prefix)`: once a test."""
+    yield lambda *names: Queue(db, pgqueuer, *names)
     db.cluster.drop_database(db)
     for role in ROLES:
-        db.cluster.admin(f"DROP ROLE queue_{role}")
+        db.cluster.admin(f"DROP ROLE IF EXISTS queue_{role}")
+
+
+@pytest.fixture
+def queue(queue_named):
+    return queue_named()
 
 
 @pytest.fixture
@@ -81,7 +102,7 @@ def work(processes, home, handlers, journal):
     def run(queue, *options):
         worker = processes(
             [program.PROGRAM, "run", f"{handlers['journal']}:factory", "--mode", "drain",
-             "--log-aggregation-interval", "0.05", *options, "--", journal, "alpha=ok", "fail"],
+             "--log-aggregation-interval", "0.05", *queue.names, *options, "--", journal, "alpha=ok", "fail"],
             program.clean_environment(home, PGQUEUER_DSN=queue.dsn("worker")), kind=program.Worker)
         return worker.wait(60), worker.log()
 
@@ -93,7 +114,7 @@ def without_each(role):
 
 
 def test_the_guide_has_the_roles():
-    assert list(ROLES) == ["admin", "producer", "direct", "worker", "reader"]
+    assert list(ROLES) == ["admin", "producer", "direct", "importer", "worker", "reader"]
     assert all(grant.endswith(f"TO queue_{role};") for role, grants in ROLES.items() for grant in grants)
 
 
@@ -182,6 +203,103 @@ def test_verify_needs_no_right_but_on_the_schema(queue):
     assert done.returncode == DONE and done.stdout.strip() == PRESENT, done.stdout + done.stderr
 
 
+OTHER_NAMES = [(None, "x_"), ("group", "order_")]
+
+
+@pytest.mark.parametrize("names", OTHER_NAMES, ids=lambda names: "-".join(filter(None, names)))
+def test_every_role_does_its_work_in_an_installation_of_other_names(queue_named, work, tmp_path, names):
+    queue = queue_named(*names)
+    queue.install()
+    for role in ("producer", "direct", "importer", "worker", "reader"):
+        queue.grant(role)
+    (tmp_path / "jobs.jsonl").write_text('{"entrypoint": "alpha", "payload": "imported"}\n' * 3)
+    for role, *command in (
+        ("direct", "queue", "alpha", "one", "--dedupe-key", "k", "--on-conflict", "update_priority"),
+        ("importer", "import", tmp_path / "jobs.jsonl"),
+        ("reader", "verify", "--expect", "present"), ("reader", "upgrade", "--plan"),
+        ("admin", "upgrade"), ("admin", "autovac"),
+    ):
+        done = queue.pgqueuer(*command, dsn=queue.dsn(role))
+        assert done.returncode == DONE, (command, done.stdout, done.stderr)
+    with psycopg.connect(queue.dsn("producer"), autocommit=True) as connection:
+        connection.execute(queue.by_name(CALL), ["k2", "raise"])
+    status, log = work(queue, "--log-policy", "failures")
+    assert status == DONE and "denied" not in log and "extras.missing" not in log, log
+    table = queue.by_name("SELECT count(*) FROM pgqueuer")
+    assert queue.database.value(table) == 0
+    done = queue.pgqueuer("uninstall", dsn=queue.dsn("admin"))
+    assert done.returncode == DONE, done.stderr
+
+
+def test_the_importer_imports_and_remembers(queue, tmp_path):
+    queue.install()
+    queue.grant("direct")
+    queue.grant("importer")
+    (tmp_path / "jobs.jsonl").write_text('{"entrypoint": "alpha"}\n' * 3000)
+    done = queue.pgqueuer("import", tmp_path / "jobs.jsonl", dsn=queue.dsn("importer"))
+    assert done.returncode == DONE, done.stderr
+    again = queue.pgqueuer("import", tmp_path / "jobs.jsonl", dsn=queue.dsn("importer"))
+    assert again.returncode == CONFLICT, again.stderr
+    assert queue.database.job_count() == 3000
+
+
+@pytest.fixture
+def old_queue(queue):
+    """Tables that the admin has made with Python's release 1.1.0, in use by the others. Its right on the
+    database has been taken back."""
+    admin = types.SimpleNamespace(dsn=queue.dsn("admin"), cluster=queue.database.cluster)
+    queue.database.execute("GRANT USAGE, CREATE ON SCHEMA public TO queue_admin")
+    restore(admin, "1.1.0")
+    fill(queue.database, 20)
+    for role in ("direct", "worker", "reader"):
+        for statement in ROLES[role]:
+            if "pgqueuer_c" not in statement:
+                queue.database.execute(statement)
+    return queue
+
+
+@pytest.mark.parametrize("way", ["program", "script"])
+def test_the_admin_upgrades_and_the_others_go_on_with_the_rights_that_they_had(old_queue, produce, work, way):
+    if way == "program":
+        for command in (["upgrade", "--plan"], ["upgrade"]):
+            done = old_queue.pgqueuer(*command, dsn=old_queue.dsn("admin"))
+            assert done.returncode == DONE, (command, done.stderr)
+    else:
+        text = old_queue.pgqueuer("sql", "upgrade").stdout
+        psql(types.SimpleNamespace(dsn=old_queue.dsn("admin"), cluster=old_queue.database.cluster), text=text)
+    done = old_queue.pgqueuer("verify", "--expect", "present", dsn=old_queue.dsn("reader"))
+    assert done.returncode == DONE, done.stdout
+    done = old_queue.pgqueuer("queue", "alpha", dsn=old_queue.dsn("direct"))
+    assert done.returncode == DONE, done.stderr
+    status, log = work(old_queue)
+    assert status == DONE and "denied" not in log, log
+    assert old_queue.database.job_count("entrypoint = 'alpha'") == 0
+
+
+@pytest.mark.parametrize("more, words", [
+    ("", "may not create objects in the schema 'public'"),
+    ("GRANT CREATE ON SCHEMA public TO queue_worker", "must be owner of"),
+])
+def test_an_upgrade_by_another_role_is_refused_and_changes_nothing(old_queue, more, words):
+    old_queue.database.execute(more or "SELECT")
+    before = dump(old_queue.database)
+    done = old_queue.pgqueuer("upgrade", dsn=old_queue.dsn("worker"))
+    assert done.returncode == FAILED and words in done.stderr, done.stderr
+    assert re.search("hint: .*owne?(r|s)", done.stderr), done.stderr
+    assert dump(old_queue.database) == before
+
+
+def test_an_upgrade_without_the_right_to_create_in_the_schema_says_so_before_it_does_anything(old_queue):
+    old_queue.database.execute("REVOKE CREATE ON SCHEMA public FROM queue_admin")
+    before = dump(old_queue.database)
+    assert_denied(old_queue.pgqueuer("upgrade", dsn=old_queue.dsn("admin")))
+    assert dump(old_queue.database) == before
+    old_queue.database.execute("GRANT CREATE ON SCHEMA public TO queue_admin")
+    done = old_queue.pgqueuer("upgrade", dsn=old_queue.dsn("admin"))
+    assert done.returncode == DONE, done.stderr
+    assert_up_to_date(old_queue.database)
+
+
 # -- with one of them less ---------------------------------------------------------------------------
 
 
@@ -221,6 +339,20 @@ def test_without_a_right_the_direct_producer_is_refused(queue, without):
     else:
         assert_denied(done)
     assert queue.database.job_count() == 0
+
+
+@without_each("importer")
+def test_without_a_right_the_importer_is_refused_or_says_that_it_cannot_remember(queue, tmp_path, without):
+    queue.install()
+    queue.grant("direct")
+    queue.grant("importer", without)
+    (tmp_path / "jobs.jsonl").write_text('{"entrypoint": "alpha"}\n')
+    done = queue.pgqueuer("import", tmp_path / "jobs.jsonl", dsn=queue.dsn("importer"))
+    if "queue_direct" in without:
+        assert done.returncode != DONE and queue.database.job_count() == 0, done.stderr
+    else:
+        assert done.returncode == DONE and "first line" in done.stderr, done.stderr
+        assert queue.database.job_count() == 1
 
 
 @without_each("worker")

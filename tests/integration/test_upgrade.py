@@ -4,7 +4,7 @@ import pytest
 
 from lib.extent import extent
 from lib.upgrade import (
-    SCHEMAS, assert_up_to_date, checksums, columns_before, fill, restore, upgraded,
+    DAMAGE, SCHEMAS, assert_up_to_date, checksums, columns_before, fill, restore, upgraded,
 )
 from lib.schema import COLUMNS, INDEXES, dump, verify
 
@@ -45,43 +45,6 @@ def test_an_upgrade_adds_a_dropped_column_and_what_went_with_it(pgqueuer, queue_
     queue_db.execute(f"ALTER TABLE {table} DROP COLUMN {column} CASCADE")
     upgraded(pgqueuer, queue_db)
     assert_up_to_date(queue_db)
-
-
-# Changes that an upgrade takes back.
-DAMAGE = {
-    "a table": "DROP TABLE pgqueuer_statistics",
-    "the trigger": "DROP TRIGGER tg_pgqueuer_changed ON pgqueuer",
-    "the function": "DROP FUNCTION fn_pgqueuer_changed CASCADE",
-    "a disabled trigger": "ALTER TABLE pgqueuer DISABLE TRIGGER tg_pgqueuer_changed",
-    "a trigger for rows": "DROP TRIGGER tg_pgqueuer_changed ON pgqueuer;"
-    " CREATE TRIGGER tg_pgqueuer_changed AFTER INSERT ON pgqueuer FOR EACH ROW"
-    " EXECUTE FUNCTION fn_pgqueuer_changed()",
-    "a silent function": "CREATE OR REPLACE FUNCTION fn_pgqueuer_changed() RETURNS trigger"
-    " LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
-    "a primary key": "ALTER TABLE pgqueuer_log DROP CONSTRAINT pgqueuer_log_pkey",
-    "a unique constraint": "ALTER TABLE pgqueuer_schedules"
-    " DROP CONSTRAINT pgqueuer_schedules_expression_entrypoint_key",
-    "defaults": "ALTER TABLE pgqueuer ALTER heartbeat DROP DEFAULT, ALTER priority SET DEFAULT 7",
-    "NULL": "ALTER TABLE pgqueuer ALTER entrypoint DROP NOT NULL, ALTER slot SET NOT NULL",
-    "an index of other columns": "DROP INDEX pgqueuer_ep_ea_idx;"
-    " CREATE INDEX pgqueuer_ep_ea_idx ON pgqueuer (entrypoint)",
-    "an index that is not unique": "DROP INDEX pgqueuer_unique_dedupe_key; CREATE INDEX"
-    " pgqueuer_unique_dedupe_key ON pgqueuer (dedupe_key) WHERE status IN ('queued', 'picked')"
-    " AND dedupe_key IS NOT NULL",
-    "an invalid index": "UPDATE pg_index SET indisvalid = false"
-    " WHERE indexrelid = 'pgqueuer_unique_dedupe_key'::regclass",
-    "an unfinished replacement": "DROP INDEX pgqueuer_picked_slot_idx;"
-    " CREATE INDEX pgq_rebuild_11423d72 ON pgqueuer (slot);"
-    " UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'pgq_rebuild_11423d72'::regclass",
-    "a finished replacement": "ALTER INDEX pgqueuer_picked_slot_idx RENAME TO pgq_rebuild_11423d72",
-    "a replacement too many": "CREATE INDEX pgq_rebuild_11423d72 ON pgqueuer (slot)",
-    "what was retired": "CREATE INDEX pgqueuer_heartbeat_id_id1_idx ON pgqueuer (heartbeat);"
-    " CREATE TYPE pgqueuer_statistics_status AS ENUM ('canceled', 'successful')",
-    "a status of the retired type": "CREATE TYPE pgqueuer_statistics_status AS ENUM ('successful');"
-    " ALTER TABLE pgqueuer_statistics ALTER status TYPE pgqueuer_statistics_status"
-    " USING status::text::pgqueuer_statistics_status",
-    "narrow ids": "ALTER TABLE pgqueuer ALTER id TYPE int; ALTER SEQUENCE pgqueuer_id_seq AS int",
-}
 
 
 @pytest.mark.scenario("upgrade.mends")

@@ -186,15 +186,16 @@ def test_a_plan_says_what_is_locked_and_why_and_changes_nothing(pgqueuer, queue_
         holder.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])  # it takes no lock
         done = upgraded(pgqueuer, queue_db, "--plan", "--json")
         script = upgraded(pgqueuer, queue_db, "--plan").stdout
-    assert done.stderr.strip() == "Would take 4 steps."
+    assert done.stderr.strip() == "Would take 3 steps."
     steps = json.loads(done.stdout)["steps"]
     assert steps[0] == {
-        "what": "widen column pgqueuer.id to bigint", "why": "it is of type integer",
-        "sql": 'ALTER TABLE "public"."pgqueuer" ALTER COLUMN id TYPE bigint;',
+        "what": "widen column pgqueuer.id to bigint, add column pgqueuer.slot",
+        "why": "an older release had other columns; at once, for the workers that go on",
+        "sql": 'BEGIN;\nALTER TABLE "public"."pgqueuer" ALTER COLUMN id TYPE bigint;\n'
+               'ALTER TABLE "public"."pgqueuer" ADD COLUMN IF NOT EXISTS slot bigint;\nCOMMIT;',
         "table": "pgqueuer", "lock": "ACCESS EXCLUSIVE", "rewrites": True, "rows": 1000,
     }
     assert [(step["what"], step["lock"], step["rewrites"]) for step in steps[1:]] == [
-        ("add column pgqueuer.slot", "ACCESS EXCLUSIVE", False),
         ("build index pgqueuer_picked_slot_idx as pgq_rebuild_11423d72", "SHARE UPDATE EXCLUSIVE",
          False),
         ("rename index pgq_rebuild_11423d72 to pgqueuer_picked_slot_idx", "SHARE UPDATE EXCLUSIVE",

@@ -12,7 +12,7 @@ from lib.waiting import wait_until
 
 FOLDER = os.environ.get("PGQUEUER_OLD_RELEASES")
 JOBS = 1200
-SCRIPT = program.REPOSITORY / "tests" / "interop" / "py" / "py_old_worker.py"
+SCRIPT = program.REPOSITORY / "tests" / "interop" / "py" / "py_release_worker.py"
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """After an upgrade both languages go on, and while it runs too."""
 
-import re
+import os
 import statistics
 import threading
 import time
@@ -12,11 +12,13 @@ from lib.extent import extent
 from lib.jobs import NewJob
 from lib.schema import COLUMNS, INDEXES, LOCK_KEY
 from lib.upgrade import (
-    SCHEMAS, assert_up_to_date, checksums, columns_before, fill, restore, upgraded,
+    SCHEMAS, assert_up_to_date, checksums, columns_before, fill, python_plan, restore, upgraded,
 )
 from lib.waiting import wait_until
 
 pytestmark = pytest.mark.interop
+PYTHON_SCRIPTS = program.REPOSITORY / "tests" / "interop" / "py"
+ROWS = extent("UPGRADE_ROWS", 3, 100_000)  # of each of some twenty kinds
 LOAD_ROWS = extent("UPGRADE_LOAD_ROWS", 20_000, 1_000_000)
 LOAD_JOBS_A_SECOND = 400
 
@@ -36,22 +38,24 @@ HALF_OLD = """
 NARROW = "ALTER TABLE pgqueuer ALTER id TYPE integer; ALTER SEQUENCE pgqueuer_id_seq AS integer;"
 
 
-def python_plan(python_pgq, db, *options):
-    """The statements that Python's upgrade would send."""
-    done = python_pgq(db, *options, "upgrade", "--plan")
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("--")]
-    return re.findall(r"^(?:CREATE|ALTER|DROP|DO|WITH|UPDATE|DELETE)\b.*", "\n".join(lines), re.M)
-
-
 @pytest.mark.scenario("upgrade.then-both-work")
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_after_an_upgrade_python_plans_its_function_only_and_both_sides_work(
     pgqueuer, python_pgq, db, schema, produce, python_enqueue, spawn_worker, python_worker, journal
 ):
+    """Whatever release it comes from: the catalogue is that of a new installation, and no row differs."""
     restore(db, schema)
-    fill(db, 3)
-    upgraded(pgqueuer, db)
+    fill(db, ROWS)
+    db.execute("ANALYZE")
+    columns = columns_before(db)
+    before = checksums(db, columns)
+    begin = time.monotonic()
+    upgraded(pgqueuer, db, timeout=300)
+    print(f"{schema}: {sum(rows for rows, _ in before.values())} rows upgraded in {time.monotonic() - begin:.1f} s")
+    assert_up_to_date(db)
+    assert checksums(db, columns) == before
     plan = python_plan(python_pgq, db)
     assert len(plan) == 1 and plan[0].startswith("CREATE OR REPLACE FUNCTION ")
     jobs = [NewJob(name) for name in ("for_c", "for_python")]
@@ -160,41 +164,86 @@ def longest_gap(runs, begin_ns, end_ns):
     return max(gaps)
 
 
+@pytest.fixture
+def under_load(pgqueuer, journal):
+    """`under_load(database, workers, what)`: upgrades while jobs come in and these workers work; says what the
+    longest stall was, and looks that each job has run once, and none failed."""
+
+    def measure(database, workers, what):
+        with Load(database) as load:
+            journal.wait_runs(300)
+            begin = time.monotonic_ns()
+            done = upgraded(pgqueuer, database, timeout=240)
+            end = time.monotonic_ns()
+            journal.wait_runs(len(journal.runs()) + 300, deadline=60)
+        left = ("SELECT entrypoint, status::text, count(*) FROM pgqueuer"
+                " WHERE entrypoint LIKE 'for_%%' GROUP BY 1, 2")
+        wait_until(lambda: not database.rows(left), 60, lambda: f"all end, left: {database.rows(left)}")
+        for worker in workers:
+            assert worker.stop(deadline=60) == 0, worker.log()
+        runs = journal.runs()
+        print(f"{what}, {LOAD_ROWS} rows, {len(load.ids)} jobs; upgrade {(end - begin) / 1e9:.2f} s;"
+              f" longest stall of the workers {longest_gap(runs, begin, end):.2f} s, of an enqueue"
+              f" {max(load.stalls):.2f} s (median {statistics.median(load.stalls) * 1000:.1f} ms);"
+              f" {done.stderr.count('trying again')} attempts given up")
+        assert sorted(run.job_id for run in runs) == sorted(load.ids)
+        assert {run.outcome for run in runs} == {"done"}
+        ended = dict(database.rows("SELECT status::text, count(*) FROM pgqueuer_log"
+                                   " WHERE entrypoint LIKE 'for_%%' AND status <> 'queued' GROUP BY status"))
+        assert ended == {"picked": len(load.ids), "successful": len(load.ids)}
+        assert_up_to_date(database)
+
+    return measure
+
+
+def fill_for_load(db):
+    fill(db, LOAD_ROWS // 20)  # of each of some twenty kinds
+    db.execute("DELETE FROM pgqueuer WHERE entrypoint = 'picked'")  # nobody's
+
+
+BOTH_SIDES = [["for_python", "for_both"], ["for_c", "for_both"]]  # the entrypoints of two workers
+
+
 @pytest.mark.scenario("upgrade.under-load")
-@pytest.mark.timeout(300)
+@pytest.mark.soak
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("fleet", ["mixed", "python"])
-def test_an_upgrade_under_load_fails_no_job(
-    pgqueuer, queue_db, spawn_worker, python_worker, journal, fleet
-):
-    fill(queue_db, LOAD_ROWS // 20)  # of each of some twenty kinds
-    queue_db.execute("DELETE FROM pgqueuer WHERE entrypoint = 'picked'")  # nobody's
+def test_an_upgrade_under_load_fails_no_job(queue_db, spawn_worker, python_worker, under_load, fleet):
+    fill_for_load(queue_db)
     queue_db.execute(HALF_OLD + (NARROW if fleet == "python" else ""))
     options = ("--log-aggregation-interval", "0.5")
-    workers = [python_worker(queue_db, *options, entrypoints=["for_python=ok", "for_both=ok"])]
+    python = [[f"{name}=ok" for name in names] for names in BOTH_SIDES]
+    workers = [python_worker(queue_db, *options, entrypoints=python[0])]
     if fleet == "python":
-        workers.append(python_worker(queue_db, *options, entrypoints=["for_c=ok", "for_both=ok"]))
+        workers.append(python_worker(queue_db, *options, entrypoints=python[1]))
     else:
         workers += [spawn_worker(queue_db, *options, "--lane", lane, args=["for_c=ok", "for_both=ok"])
                     for lane in ("auto", "row")]
-    with Load(queue_db) as load:
-        journal.wait_runs(300)
-        begin = time.monotonic_ns()
-        done = upgraded(pgqueuer, queue_db, timeout=120)
-        end = time.monotonic_ns()
-        journal.wait_runs(len(journal.runs()) + 300)
-    left = ("SELECT entrypoint, status::text, count(*) FROM pgqueuer"
-            " WHERE entrypoint LIKE 'for_%%' GROUP BY 1, 2")
-    wait_until(lambda: not queue_db.rows(left), 60, lambda: f"all end, left: {queue_db.rows(left)}")
-    for worker in workers:
-        assert worker.stop(deadline=60) == 0, worker.log()
-    runs = journal.runs()
-    print(f"{fleet}, {LOAD_ROWS} rows, {len(load.ids)} jobs; upgrade {(end - begin) / 1e9:.2f} s;"
-          f" longest stall of the workers {longest_gap(runs, begin, end):.2f} s, of an enqueue"
-          f" {max(load.stalls):.2f} s (median {statistics.median(load.stalls) * 1000:.1f} ms);"
-          f" {done.stderr.count('trying again')} attempts given up")
-    assert sorted(run.job_id for run in runs) == sorted(load.ids)
-    assert {run.outcome for run in runs} == {"done"}
-    ended = dict(queue_db.rows("SELECT status::text, count(*) FROM pgqueuer_log"
-                               " WHERE entrypoint LIKE 'for_%%' GROUP BY status"))
-    assert ended == {"picked": len(load.ids), "successful": len(load.ids)}
-    assert_up_to_date(queue_db)
+    under_load(queue_db, workers, fleet)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("schema", ["0.21.0"] + (["1.1.0", "1.3.0", "1.4.0"] if LOAD_ROWS > 20_000 else []))
+def test_an_upgrade_of_a_released_schema_under_load_fails_no_job(
+    db, schema, spawn_worker, python_worker, python_spawn, processes, home, journal, under_load
+):
+    """Today's workers, of both sides, start from 1.4.0's tables on. On older ones work such as $PGQUEUER_OLD_PYTHON
+    has (`1.3.0=/path/to/python ...`, with that release), or else the statements of such workers."""
+    restore(db, schema)
+    fill_for_load(db)
+    old = dict(pair.split("=", 1) for pair in os.environ.get("PGQUEUER_OLD_PYTHON", "").split())
+    if schema == "1.4.0":
+        what = "both sides"
+        workers = [python_worker(db, entrypoints=[f"{name}=ok" for name in BOTH_SIDES[0]]),
+                   spawn_worker(db, args=["for_c=ok", "for_both=ok"])]
+    elif schema in old:
+        what = "workers of that time"
+        environment = program.clean_environment(home, PGDSN=db.dsn, PYTHONDONTWRITEBYTECODE=1)
+        workers = [processes([old[schema], PYTHON_SCRIPTS / "py_old_worker.py", "--journal", journal, "--release",
+                              "--", *names], environment) for names in BOTH_SIDES]
+    else:
+        what = "their statements"
+        workers = [python_spawn(db, "py_old_worker.py", "--journal", journal, "--", *names)
+                   for names in BOTH_SIDES]
+    under_load(db, workers, f"{schema}, {what}")

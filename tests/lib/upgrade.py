@@ -1,6 +1,7 @@
 """Databases as older releases left them, with rows of every kind, and whether an upgrade kept them."""
 
 import json
+import re
 
 from lib.schema import DUMPS, dump, psql, reference
 
@@ -25,9 +26,56 @@ QUEUE_ROWS = {
 STATUSES = ("queued", "picked", "successful", "exception", "canceled", "deleted", "failed")
 
 
+# Changes that an upgrade takes back.
+DAMAGE = {
+    "a table": "DROP TABLE pgqueuer_statistics",
+    "the trigger": "DROP TRIGGER tg_pgqueuer_changed ON pgqueuer",
+    "the function": "DROP FUNCTION fn_pgqueuer_changed CASCADE",
+    "a disabled trigger": "ALTER TABLE pgqueuer DISABLE TRIGGER tg_pgqueuer_changed",
+    "a trigger for rows": "DROP TRIGGER tg_pgqueuer_changed ON pgqueuer;"
+    " CREATE TRIGGER tg_pgqueuer_changed AFTER INSERT ON pgqueuer FOR EACH ROW"
+    " EXECUTE FUNCTION fn_pgqueuer_changed()",
+    "a silent function": "CREATE OR REPLACE FUNCTION fn_pgqueuer_changed() RETURNS trigger"
+    " LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    "a primary key": "ALTER TABLE pgqueuer_log DROP CONSTRAINT pgqueuer_log_pkey",
+    "a unique constraint": "ALTER TABLE pgqueuer_schedules"
+    " DROP CONSTRAINT pgqueuer_schedules_expression_entrypoint_key",
+    "defaults": "ALTER TABLE pgqueuer ALTER heartbeat DROP DEFAULT, ALTER priority SET DEFAULT 7",
+    "NULL": "ALTER TABLE pgqueuer ALTER entrypoint DROP NOT NULL, ALTER slot SET NOT NULL",
+    "an index of other columns": "DROP INDEX pgqueuer_ep_ea_idx;"
+    " CREATE INDEX pgqueuer_ep_ea_idx ON pgqueuer (entrypoint)",
+    "an index that is not unique": "DROP INDEX pgqueuer_unique_dedupe_key; CREATE INDEX"
+    " pgqueuer_unique_dedupe_key ON pgqueuer (dedupe_key) WHERE status IN ('queued', 'picked')"
+    " AND dedupe_key IS NOT NULL",
+    "an invalid index": "UPDATE pg_index SET indisvalid = false"
+    " WHERE indexrelid = 'pgqueuer_unique_dedupe_key'::regclass",
+    "an unfinished replacement": "DROP INDEX pgqueuer_picked_slot_idx;"
+    " CREATE INDEX pgq_rebuild_11423d72 ON pgqueuer (slot);"
+    " UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'pgq_rebuild_11423d72'::regclass",
+    "a finished replacement": "ALTER INDEX pgqueuer_picked_slot_idx RENAME TO pgq_rebuild_11423d72",
+    "a replacement too many": "CREATE INDEX pgq_rebuild_11423d72 ON pgqueuer (slot)",
+    "what was retired": "CREATE INDEX pgqueuer_heartbeat_id_id1_idx ON pgqueuer (heartbeat);"
+    " CREATE TYPE pgqueuer_statistics_status AS ENUM ('canceled', 'successful')",
+    "a status of the retired type": "CREATE TYPE pgqueuer_statistics_status AS ENUM ('successful');"
+    " ALTER TABLE pgqueuer_statistics ALTER status TYPE pgqueuer_statistics_status"
+    " USING status::text::pgqueuer_statistics_status",
+    "narrow ids": "ALTER TABLE pgqueuer ALTER id TYPE int; ALTER SEQUENCE pgqueuer_id_seq AS int",
+}
+
+
 def restore(db, name):
     """The schema of a release, by the name of its dump."""
     psql(db, file=RELEASES / f"{name}.sql")
+
+
+def restore_as(db, release, variant):
+    """The dump of a release, as it would be with a prefix or in a schema."""
+    text = (RELEASES / f"{release}.sql").read_text()
+    if variant == "prefix":
+        text = re.sub(r"\b(?=(pgqueuer|fn_pgqueuer|tg_pgqueuer|ch_pgqueuer))", "acme_", text)
+    else:
+        text = "CREATE SCHEMA jobs;\n" + text.replace("public.", "jobs.")
+    psql(db, text=text)
 
 
 def columns_of(db, table):
@@ -112,3 +160,11 @@ def upgraded(pgqueuer, db, *options, **arguments):
     done = pgqueuer("upgrade", *options, dsn=db, **arguments)
     assert done.returncode == 0, done.stderr
     return done
+
+
+def python_plan(python_pgq, db, *options):
+    """The statements that Python's upgrade would send."""
+    done = python_pgq(db, *options, "upgrade", "--plan")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("--")]
+    return re.findall(r"^(?:CREATE|ALTER|DROP|DO|WITH|UPDATE|DELETE)\b.*", "\n".join(lines), re.M)

@@ -1,0 +1,448 @@
+/* The upgrade as a script for whoever may not, or does not want to, let a program at the database:
+ * written without looking at one, so every statement finds out by itself whether it has anything to
+ * do. It changes what differs, takes no lock where nothing does, and does nothing the second time.
+ *
+ * Each statement is a DO block, or does no harm where it is not needed; so the script runs with
+ * psql and in migration tools, in one transaction or without. That is also why indexes are built
+ * with the table locked: CREATE INDEX CONCURRENTLY stands in no block and no transaction. */
+#include "base/error.h"
+#include "schema/render_parts.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct offline {
+    script *s;
+    const names *names;
+    const pgq_upgrade_options *options;
+    sql_names q;
+} offline;
+
+static const char head[] =
+    "-- Brings the objects of PGQueuer, of Python's from 0.21.0 on or ours, to what this release "
+    "of\n"
+    "-- libpgqueuer installs. Knows no database: each statement looks by itself whether it is "
+    "needed,\n"
+    "-- and nothing happens the second time. Tables are locked while they are changed and their\n"
+    "-- indexes built; pgqueuer upgrade does the same beside a busy queue without keeping it "
+    "waiting.";
+
+#define DO_BEGIN "DO $upgrade$\n"
+#define DO_END "END\n$upgrade$"
+
+/* The variable `home`: the schema that the objects are in. */
+#define HOME_FORMAT "DECLARE\n    home CONSTANT text := %s;\n"
+#define IN_HOME(column) column " = to_regnamespace(quote_ident(home))"
+#define CLASS_FORMAT "to_regclass(format('%%I.%%I', home, %s))"
+
+static const char *literal(offline *o, const char *text)
+{
+    const char *quoted = names_quote_literal(&o->s->memory, text);
+
+    if (quoted == NULL)
+        o->s->broken = true;
+    return quoted != NULL ? quoted : "";
+}
+
+static const char *filled(offline *o, const char *text, const char *status)
+{
+    const char *made = catalog_fill(&o->s->memory, text, status, "");
+
+    if (made == NULL)
+        o->s->broken = true;
+    return made != NULL ? made : "";
+}
+
+/* Takes the statement that was rendered last out of the script, to stand inside another one. */
+static const char *taken(offline *o)
+{
+    script *s = o->s;
+
+    return s->broken || s->count == 0 ? "" : s->sqls[--s->count];
+}
+
+static void add(offline *o, const char *format, ...) BASE_PRINTF(2, 3);
+
+static void add(offline *o, const char *format, ...)
+{
+    buffer sql = BUFFER_INIT;
+    va_list args;
+    char *room;
+    int len;
+
+    va_start(args, format);
+    len = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    room = len >= 0 ? buffer_reserve(&sql, (size_t)len + 1) : NULL;
+    if (room == NULL) {
+        o->s->broken = true;
+        buffer_release(&sql);
+        return;
+    }
+    va_start(args, format);
+    (void)vsnprintf(room, (size_t)len + 1, format, args);
+    va_end(args);
+    sql.len += (size_t)len;
+    render_add(o->s, &sql);
+}
+
+/* CREATE SCHEMA IF NOT EXISTS would ask for a right on the database where there is nothing to do.
+ */
+static void add_schema(offline *o)
+{
+    if (o->q.schema == NULL)
+        return;
+    add(o,
+        DO_BEGIN "BEGIN\n    IF to_regnamespace(%s) IS NULL THEN\n        CREATE SCHEMA %s;\n"
+                 "    END IF;\n" DO_END,
+        literal(o, o->q.schema), o->q.schema);
+}
+
+static void add_type(offline *o)
+{
+    render_type(o->s, &o->q);
+    add(o,
+        DO_BEGIN HOME_FORMAT
+        "BEGIN\n    IF NOT EXISTS (SELECT FROM pg_type WHERE typname = %s AND " IN_HOME(
+            "typnamespace") ") THEN\n        %s;\n    END IF;\n" DO_END,
+        o->q.home, literal(o, o->names->status), taken(o));
+    for (size_t i = 0; i < CATALOG_LABEL_COUNT; i++)
+        add(o, "ALTER TYPE %s ADD VALUE IF NOT EXISTS '%s'", o->q.status, catalog_labels[i].name);
+}
+
+/* The declared columns as rows of VALUES: name, type and default as the server prints them, and as
+ * they are written; identity and serial columns take their values from a sequence. */
+static const char *column_values(offline *o, const catalog_column *columns, size_t count)
+{
+    buffer rows = BUFFER_INIT;
+    const char *text = NULL;
+
+    for (size_t i = 0; i < count; i++) {
+        const catalog_column *c = &columns[i];
+        const char *type = literal(o, filled(o, c->type, o->names->status));
+        const char *type_sql = literal(o, filled(o, c->type, o->q.status));
+        bool given = c->default_text != NULL;
+
+        buffer_add_format(&rows, "%s            ('%s', %s, %s, %s, %s, %s, %s)", i > 0 ? ",\n" : "",
+                          c->name, type, type_sql, c->not_null ? "true" : "false",
+                          given ? literal(o, filled(o, c->default_text, o->names->status)) : "NULL",
+                          given ? literal(o, filled(o, c->default_text, o->q.status)) : "NULL",
+                          c->kind == CATALOG_PLAIN      ? "''"
+                          : c->kind == CATALOG_IDENTITY ? "' GENERATED BY DEFAULT AS IDENTITY'"
+                                                        : "'serial'");
+    }
+    if (!rows.broken && rows.data != NULL)
+        text = arena_strndup(&o->s->memory, rows.data, rows.len);
+    buffer_release(&rows);
+    if (text == NULL)
+        o->s->broken = true;
+    return text != NULL ? text : "";
+}
+
+static const char columns_format[] = DO_BEGIN HOME_FORMAT
+    "    changed CONSTANT regclass := " CLASS_FORMAT ";\n"
+    "    c record;\n"
+    "BEGIN\n"
+    "    FOR c IN\n"
+    "        SELECT w.*, a.attname IS NOT NULL AS there, a.attnotnull AS live_not_null,\n"
+    "               replace(replace(format_type(a.atttypid, a.atttypmod), '\"', ''), home || '.', "
+    "'')\n"
+    "                   AS live_type,\n"
+    "               replace(replace(pg_get_expr(d.adbin, d.adrelid), '\"', ''), home || '.', '')\n"
+    "                   AS live_default\n"
+    "        FROM (VALUES\n%s\n"
+    "        ) AS w (name, type, type_sql, not_null, fallback, fallback_sql, made)\n"
+    "        LEFT JOIN pg_attribute AS a\n"
+    "            ON a.attrelid = changed AND a.attname = w.name AND NOT a.attisdropped\n"
+    "        LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum\n"
+    "    LOOP\n"
+    "        IF NOT c.there THEN\n"
+    "            EXECUTE format('ALTER TABLE %%s ADD COLUMN %%I ', changed, c.name)\n"
+    "                || CASE WHEN c.made = 'serial' THEN 'bigserial' ELSE c.type_sql || c.made "
+    "END\n"
+    "                || CASE WHEN c.not_null THEN ' NOT NULL' ELSE '' END\n"
+    "                || coalesce(' DEFAULT ' || c.fallback_sql, '');\n"
+    "            CONTINUE;\n"
+    "        END IF;\n"
+    "        IF c.live_type <> c.type AND c.type = %s THEN\n"
+    "            EXECUTE format('ALTER TABLE %%1$s ALTER %%2$I DROP DEFAULT, ALTER %%2$I TYPE %%3$s"
+    " USING %%2$I::text::%%3$s', changed, c.name, c.type_sql);\n"
+    "            c.live_default := NULL;\n"
+    "        ELSIF c.live_type = 'integer' AND c.type = 'bigint' THEN\n"
+    "            %s\n"
+    "        ELSIF c.live_type <> c.type THEN\n"
+    "            RAISE EXCEPTION '%%.%% is %% in the database but declared %%; alter it by hand',\n"
+    "                changed, c.name, c.live_type, c.type;\n"
+    "        END IF;\n"
+    "        IF c.live_not_null <> c.not_null THEN\n"
+    "            EXECUTE format('ALTER TABLE %%s ALTER %%I %%s NOT NULL', changed, c.name,\n"
+    "                           CASE WHEN c.not_null THEN 'SET' ELSE 'DROP' END);\n"
+    "        END IF;\n"
+    "        IF c.made = '' AND c.live_default IS DISTINCT FROM c.fallback THEN\n"
+    "            EXECUTE format('ALTER TABLE %%s ALTER %%I ', changed, c.name)\n"
+    "                || coalesce('SET DEFAULT ' || c.fallback_sql, 'DROP DEFAULT');\n"
+    "        END IF;\n"
+    "    END LOOP;\n" DO_END;
+
+static void add_columns(offline *o, const char *table, const catalog_column *columns, size_t count,
+                        const char *home)
+{
+    add(o, columns_format, home, literal(o, table), column_values(o, columns, count),
+        literal(o, o->names->status),
+        o->options->widen_ids
+            ? "EXECUTE format('ALTER TABLE %s ALTER %I TYPE bigint', changed, c.name);"
+            : "NULL; -- widening was not wanted");
+}
+
+static void add_keys(offline *o, catalog_table_id id)
+{
+    const catalog_table *table = &catalog_tables[id];
+    const char *name = literal(o, catalog_table_name(o->names, id));
+
+    add(o,
+        DO_BEGIN HOME_FORMAT "    changed CONSTANT regclass := " CLASS_FORMAT ";\n"
+                             "BEGIN\n"
+                             "    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = changed"
+                             " AND contype = 'p') THEN\n"
+                             "        ALTER TABLE %s ADD PRIMARY KEY (%s);\n"
+                             "    END IF;\n" DO_END,
+        o->q.home, name, o->q.tables[id], table->primary_key);
+    if (table->unique == NULL)
+        return;
+    add(o,
+        DO_BEGIN HOME_FORMAT "    changed CONSTANT regclass := " CLASS_FORMAT ";\n"
+                             "BEGIN\n"
+                             "    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = changed"
+                             " AND contype = 'u'\n"
+                             "                   AND pg_get_constraintdef(oid) = 'UNIQUE (%s)') "
+                             "THEN\n"
+                             "        ALTER TABLE %s ADD UNIQUE (%s);\n"
+                             "    END IF;\n" DO_END,
+        o->q.home, name, table->unique, o->q.tables[id], table->unique);
+}
+
+static void add_sequence(offline *o, catalog_table_id id)
+{
+    const char *name = literal(o, catalog_table_name(o->names, id));
+
+    if (!o->options->widen_ids)
+        return;
+    add(o,
+        DO_BEGIN HOME_FORMAT
+        "    owned CONSTANT regclass := pg_get_serial_sequence(" CLASS_FORMAT "::text, 'id');\n"
+        "BEGIN\n"
+        "    IF EXISTS (SELECT FROM pg_sequence WHERE seqrelid = owned AND seqtypid <> "
+        "'int8'::regtype) THEN\n"
+        "        EXECUTE format('ALTER SEQUENCE %%s AS bigint', owned);\n"
+        "    END IF;\n" DO_END,
+        o->q.home, name);
+}
+
+static void add_table(offline *o, catalog_table_id id)
+{
+    const catalog_table *table = &catalog_tables[id];
+    const char *name = catalog_table_name(o->names, id);
+
+    render_table(o->s, &o->q, id, table->unlogged[o->options->durability]);
+    add(o,
+        DO_BEGIN HOME_FORMAT "BEGIN\n    IF " CLASS_FORMAT " IS NULL THEN\n        %s;\n    END "
+                             "IF;\n" DO_END,
+        o->q.home, literal(o, name), taken(o));
+    add_columns(o, name, table->columns, table->column_count, o->q.home);
+    add_sequence(o, id);
+    add_keys(o, id);
+}
+
+/* By name, and only where ours are: other schemas of the search_path may have such an index. */
+#define DROP_INDEX_FORMAT "EXECUTE format('DROP INDEX IF EXISTS %%I.%%I', home, %s);\n"
+
+static void add_retired(offline *o)
+{
+    const catalog_index retired = {.suffix = catalog_retired_index_suffix, .table = CATALOG_QUEUE};
+    const char *index = catalog_index_name(&o->s->memory, o->names, &retired);
+    const char *statistics = literal(o, o->names->statistics);
+
+    if (index == NULL) {
+        o->s->broken = true;
+        return;
+    }
+    index = literal(o, index);
+    add(o,
+        DO_BEGIN HOME_FORMAT "BEGIN\n    IF " CLASS_FORMAT
+                             " IS NOT NULL THEN\n        " DROP_INDEX_FORMAT "    END IF;\n" DO_END,
+        o->q.home, index, index);
+    add(o,
+        DO_BEGIN HOME_FORMAT
+        "BEGIN\n    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = " CLASS_FORMAT
+        " AND attname = '%s' AND attnotnull) THEN\n"
+        "        ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL;\n"
+        "    END IF;\n" DO_END,
+        o->q.home, statistics, catalog_retired_column, o->q.tables[CATALOG_STATISTICS],
+        catalog_retired_column);
+}
+
+static void add_retired_type(offline *o)
+{
+    const char *name = catalog_retired_type(&o->s->memory, o->names);
+
+    if (name == NULL) {
+        o->s->broken = true;
+        return;
+    }
+    name = literal(o, name);
+    add(o,
+        DO_BEGIN HOME_FORMAT
+        "BEGIN\n    IF EXISTS (SELECT FROM pg_type WHERE typname = %s AND " IN_HOME(
+            "typnamespace") ") THEN\n        EXECUTE format('DROP TYPE "
+                            "%%I.%%I', home, %s);\n    END IF;\n" DO_END,
+        o->q.home, name, name);
+}
+
+/* What comes before the building: rows that share the key would fail it. */
+static const char *fold(offline *o, const catalog_index *index)
+{
+    const char *lock, *sum;
+
+    if (index->table != CATALOG_STATISTICS || !index->unique)
+        return "";
+    render_fold(o->s, &o->q);
+    sum = taken(o);
+    lock = taken(o);
+    add(o, "        %s;\n%s;\n", lock, sum);
+    return taken(o);
+}
+
+static void add_index(offline *o, const catalog_index *index)
+{
+    char *name = catalog_index_name(&o->s->memory, o->names, index);
+    const char *made, *quoted;
+
+    if (name == NULL) {
+        o->s->broken = true;
+        return;
+    }
+    quoted = literal(o, name);
+    render_index(o->s, &o->q, index, name, false);
+    made = taken(o);
+    add(o,
+        DO_BEGIN HOME_FORMAT
+        "BEGIN\n"
+        "    IF NOT EXISTS (\n"
+        "        SELECT FROM pg_index\n"
+        "        WHERE indexrelid = " CLASS_FORMAT "\n"
+        "              AND indrelid = " CLASS_FORMAT "\n"
+        "              AND indisunique = %s AND indisvalid AND indisready AND indislive\n"
+        "              AND replace(replace(regexp_replace(pg_get_indexdef(indexrelid), '^.*? USING "
+        "', ''), '\"', ''), home || '.', '')\n"
+        "                  = %s\n"
+        "    ) THEN\n"
+        "        " DROP_INDEX_FORMAT "%s        %s;\n    END IF;\n" DO_END,
+        o->q.home, quoted, literal(o, catalog_table_name(o->names, index->table)),
+        index->unique ? "true" : "false",
+        literal(o, filled(o, index->definition, o->names->status)), quoted, fold(o, index), made);
+}
+
+static void add_trigger(offline *o)
+{
+    const char *made;
+
+    render_function(o->s, &o->q);
+    render_trigger(o->s, &o->q, true);
+    made = taken(o);
+    add(o,
+        DO_BEGIN HOME_FORMAT
+        "BEGIN\n"
+        "    IF NOT EXISTS (\n"
+        "        SELECT FROM pg_trigger AS g JOIN pg_proc AS p ON p.oid = g.tgfoid\n"
+        "        WHERE g.tgrelid = " CLASS_FORMAT " AND g.tgname = %s\n"
+        "              AND g.tgtype = %d AND g.tgqual IS NULL AND g.tgenabled IN ('O', 'A')\n"
+        "              AND p.proname = %s AND " IN_HOME(
+            "p.pronamespace") "\n"
+                              "    ) THEN\n"
+                              "        DROP TRIGGER IF EXISTS %s ON %s;\n"
+                              "        %s;\n"
+                              "    END IF;\n" DO_END,
+        o->q.home, literal(o, o->names->queue), literal(o, o->names->trigger), CATALOG_TRIGGER_TYPE,
+        literal(o, o->names->function), o->q.trigger, o->q.tables[CATALOG_QUEUE], made);
+}
+
+static pgq_code add_extras(offline *o, pgq_error *err)
+{
+    const char *schema = literal(o, o->names->extras);
+    pgq_code code;
+
+    add(o,
+        DO_BEGIN "BEGIN\n    IF to_regnamespace(quote_ident(%s)) IS NULL THEN\n"
+                 "        CREATE SCHEMA %s;\n    END IF;\n" DO_END,
+        schema, o->q.extras_schema);
+    code = render_extras(o->s, o->names, o->options->durability, false, err);
+    for (size_t i = 0; i < CATALOG_EXTRA_COUNT; i++)
+        add_columns(o, catalog_extras[i].name, catalog_extras[i].columns,
+                    catalog_extras[i].column_count, schema);
+    return code;
+}
+
+/* In the order of pgq_schema_upgrade. */
+static pgq_code add_all(offline *o, pgq_error *err)
+{
+    add_schema(o);
+    add_type(o);
+    for (size_t i = 0; i < CATALOG_TABLE_COUNT; i++)
+        add_table(o, catalog_tables_by_name[i]);
+    add_retired(o);
+    for (size_t i = 0; i < CATALOG_INDEX_COUNT; i++)
+        add_index(o, &catalog_indexes[i]);
+    add_trigger(o);
+    add_retired_type(o);
+    return o->options->extras ? add_extras(o, err) : PGQ_OK;
+}
+
+static pgq_code script_of(const names *n, const pgq_upgrade_options *options, char **ret_sql,
+                          pgq_error *err)
+{
+    script s = SCRIPT_INIT;
+    offline o = {.s = &s, .names = n, .options = options};
+    buffer text = BUFFER_INIT;
+    char *body = NULL, *whole = NULL;
+    pgq_code code = render_begin(&s, n, &o.q, err);
+
+    if (code == PGQ_OK)
+        code = add_all(&o, err);
+    if (code == PGQ_OK) {
+        body = script_text(&s);
+        if (body != NULL)
+            buffer_add_format(&text, "%s\n\n%s", head, body);
+        whole = body != NULL ? buffer_steal(&text) : NULL;
+        if (whole == NULL)
+            code = error_nomem(err);
+        else
+            *ret_sql = whole;
+    }
+    buffer_release(&text);
+    free(body);
+    script_release(&s);
+    return code;
+}
+
+pgq_code pgq_schema_upgrade_sql(const pgq_names *given, const pgq_upgrade_options *options,
+                                char **ret_sql, pgq_error *err)
+{
+    pgq_upgrade_options own = PGQ_UPGRADE_OPTIONS_INIT;
+    names n;
+    pgq_code code = base_copy_options(&own, sizeof(own), options, "pgq_upgrade_options", err);
+
+    if (code == PGQ_OK && (unsigned)own.durability >= CATALOG_DURABILITY_COUNT)
+        code = error_set(err, PGQ_E_INVALID, "there is no durability %d", (int)own.durability);
+    if (code == PGQ_OK)
+        code = names_resolve(given, &n, err);
+    if (code != PGQ_OK)
+        return code;
+    code = catalog_check_names(&n, err);
+    if (code == PGQ_OK && own.extras)
+        code = catalog_check_extras(&n, err);
+    if (code == PGQ_OK)
+        code = script_of(&n, &own, ret_sql, err);
+    names_release(&n);
+    return code;
+}
