@@ -119,6 +119,7 @@ pgq_code engine_new(const engine_config *config, engine **ret_engine)
     e->poll_at_us = e->beat_at_us = e->stale_look_at_us = CLOCK_NEVER;
     e->survey_at_us = e->rate_at_us = e->alarm_at_us = CLOCK_NEVER;
     engine_fold_init(e);
+    engine_answers_init(e);
     e->ping_at_us = e->ping_deadline_us = e->ping_self_us = CLOCK_NEVER;
     e->queue_due = true;
     e->cursor_floor = INT32_MIN;
@@ -456,6 +457,7 @@ void engine_tick(engine *e, int64_t now_us)
     if (now_us >= e->alarm_at_us)
         engine_alarms(e, now_us);
     engine_listen_tick(e, now_us);
+    engine_answers_tick(e, now_us);
     if (e->state != ENGINE_FINISHED && out_of_time(e, now_us))
         finish(e);
     else

@@ -147,6 +147,7 @@ struct engine_lane {
     int64_t large_ids[LARGE_MAX];
     claim_cursor cursors[CURSORS_SENT_MAX];
     int64_t heard_us; /* when the flight was sent, or its last sentence was answered */
+    int64_t late_us;  /* since when the next answer is overdue; 0: it is not */
 };
 
 /* What is known of the queue for the entrypoints of one kind of lane. */
@@ -192,6 +193,8 @@ struct engine {
     bool checked;                        /* the schema check passed */
     bool deaf;                           /* LISTEN was refused; with the next poll it is tried */
     bool outage;                         /* a lost connection was noted, no restored one yet */
+    int64_t answer_us;  /* how long an answer may take before its lane is given up */
+    int64_t gave_up_us; /* when the last one was */
 
     /* what is known about the queue */
     engine_side rows, leases;
@@ -309,6 +312,10 @@ void engine_connect_lane(engine *e, int index);
 int64_t engine_patience_ends(const engine *e);
 void engine_give_up_flights(engine *e, int64_t now_us);
 void engine_lane_down(engine *e, int64_t now_us, int index);
+/* Answers that never come, though their connections are open. */
+void engine_answers_init(engine *e);
+int64_t engine_answers_deadline(const engine *e);
+void engine_answers_tick(engine *e, int64_t now_us);
 
 /* engine_job.c */
 /* `lease`: the lane that has leased it, or NULL. */
