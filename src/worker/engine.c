@@ -119,7 +119,6 @@ pgq_code engine_new(const engine_config *config, engine **ret_engine)
     e->poll_at_us = e->beat_at_us = e->stale_look_at_us = CLOCK_NEVER;
     e->survey_at_us = e->rate_at_us = e->alarm_at_us = CLOCK_NEVER;
     engine_fold_init(e);
-    engine_answers_init(e);
     e->ping_at_us = e->ping_deadline_us = e->ping_self_us = CLOCK_NEVER;
     e->queue_due = true;
     e->cursor_floor = INT32_MIN;

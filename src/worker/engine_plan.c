@@ -186,8 +186,7 @@ static void take_off(engine *e, int64_t now_us, int index)
     if (lane->flight.count == 0)
         return;
     lane->answered = 0;
-    lane->flown_us = lane->heard_us = now_us;
-    lane->late_us = 0;
+    engine_flight_begins(e, now_us, lane);
     engine_lane_set(e, lane, LANE_FLYING);
     action = engine_act(e, ACTION_FLY);
     action->lane = index;

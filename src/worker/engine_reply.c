@@ -579,8 +579,7 @@ void engine_reply(engine *e, int64_t now_us, int index, const sentence_reply *re
     }
     kind = lane->flight.sentences[lane->answered++].kind;
     hearers[kind](e, now_us, lane, reply);
-    lane->heard_us = now_us;
-    lane->late_us = 0;
+    engine_answered(e, now_us, lane, kind);
     if (e->state != ENGINE_FINISHED && lane->answered == lane->flight.count) {
         lane->flight.count = lane->answered = 0;
         engine_lane_set(e, lane, LANE_IDLE);
