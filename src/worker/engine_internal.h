@@ -406,6 +406,8 @@ void engine_accept_rows(engine *e, int64_t now_us, engine_lane *lane, bool lease
                         const sentence_reply *reply);
 void engine_settled(engine *e, int64_t now_us, engine_job *job);
 void engine_settled_nothing(engine *e, engine_job *job);
+/* Its settle is tried again in a while, alone. */
+void engine_put_off(engine *e, int64_t now_us, engine_job *job);
 void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
                           const sentence_reply *reply);
 void engine_tell_lost(engine *e, engine_job *job);

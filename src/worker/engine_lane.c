@@ -4,6 +4,8 @@
 
 enum {
     AWAY_US = 30 * 1000 * 1000, /* how long a stopping worker waits for a database that is gone */
+    ALONE_MAX =
+        2, /* so often a job's settle may be lost and be said again at once, if it is alone */
     ANSWER_MIN_US = 1000 * 1000,
     ANSWER_MAX_US = 30 * 1000 * 1000,
     ANSWER_DOUBLINGS = 4, /* of the patience with what is lost again and again */
@@ -73,7 +75,9 @@ static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
             engine_job *job = lane->jobs[place];
 
             job->uncertain = true;
-            if (kind == SENTENCE_SETTLE)
+            if (kind == SENTENCE_SETTLE && lane->job_count == 1 && job->losses > ALONE_MAX)
+                engine_put_off(e, now_us, job);
+            else if (kind == SENTENCE_SETTLE)
                 engine_finish_again(e, job);
             else
                 engine_give_back(e, now_us, job);
