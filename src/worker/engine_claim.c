@@ -60,9 +60,9 @@ static size_t collect_known(engine *e, int64_t *known)
     return count;
 }
 
-/* Whether there is a job of which a settle or a release was never answered. One that is lost again and
- * again, as somebody keeps its row locked, is not waited for: when it is answered at last, what was
- * adopted is looked at once more. */
+/* Whether there is a job of which a settle or a release was never answered. One that is lost again
+ * and again, as somebody keeps its row locked, is not waited for: when it is answered at last, what
+ * was adopted is looked at once more. */
 static bool anything_uncertain(const engine *e)
 {
     for (int state = JOB_FINISHED; state < JOB_STATES; state++) {
