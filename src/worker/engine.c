@@ -456,6 +456,7 @@ void engine_tick(engine *e, int64_t now_us)
     if (now_us >= e->alarm_at_us)
         engine_alarms(e, now_us);
     engine_listen_tick(e, now_us);
+    engine_answers_tick(e, now_us);
     if (e->state != ENGINE_FINISHED && out_of_time(e, now_us))
         finish(e);
     else

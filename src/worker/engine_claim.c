@@ -60,12 +60,16 @@ static size_t collect_known(engine *e, int64_t *known)
     return count;
 }
 
-/* Whether there is a job of which a settle or a release was never answered. */
+/* Whether there is a job of which a settle or a release was never answered. One that is lost again
+ * and again, as somebody keeps its row locked, is not waited for: when it is answered at last, what
+ * was adopted is looked at once more. */
 static bool anything_uncertain(const engine *e)
 {
     for (int state = JOB_FINISHED; state < JOB_STATES; state++) {
         for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
-            if (state != JOB_REFUSED && LIST_ENTRY(link, engine_job, link)->uncertain)
+            const engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+            if (state != JOB_REFUSED && job->uncertain && job->losses < 2)
                 return true;
         }
     }

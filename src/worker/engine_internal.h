@@ -50,7 +50,8 @@ typedef struct engine_job {
     engine_outcome outcome;
     int64_t finished_us; /* when the outcome came */
     int64_t alarm_us;    /* handed: when its timeout, its grace or its rest ends; CLOCK_NEVER */
-    uint32_t group;      /* of a settle that was refused and split; 0: none */
+    uint32_t group;      /* of a settle that was refused or lost, and split; 0: none */
+    unsigned losses;     /* so often a settle of it was lost with its connection */
     bool lost;           /* the claim is gone: nothing may be written */
     bool uncertain;      /* a settle or release of it was sent and never answered */
     bool maybe_picked;   /* what makes a picked job of it, likewise */
@@ -146,7 +147,9 @@ struct engine_lane {
     uint64_t lease_wakes_seen;
     int64_t large_ids[LARGE_MAX];
     claim_cursor cursors[CURSORS_SENT_MAX];
-    int64_t heard_us; /* when the flight was sent, or its last sentence was answered */
+    int64_t heard_us;    /* when the flight was sent, or its last sentence was answered */
+    int64_t patience_us; /* how long an answer of the flight may take */
+    int64_t late_us;     /* since when the next answer is overdue; 0: it is not */
 };
 
 /* What is known of the queue for the entrypoints of one kind of lane. */
@@ -193,6 +196,7 @@ struct engine {
     bool checked;                        /* the schema check passed */
     bool deaf;                           /* LISTEN was refused; with the next poll it is tried */
     bool outage;                         /* a lost connection was noted, no restored one yet */
+    unsigned claims_given_up;            /* one after the other, as their answers did not come */
 
     /* what is known about the queue */
     engine_side rows, leases;
@@ -310,6 +314,11 @@ void engine_connect_lane(engine *e, int index);
 int64_t engine_patience_ends(const engine *e);
 void engine_give_up_flights(engine *e, int64_t now_us);
 void engine_lane_down(engine *e, int64_t now_us, int index);
+/* Answers that never come, though their connections are open. */
+void engine_flight_begins(engine *e, int64_t now_us, engine_lane *lane);
+void engine_answered(engine *e, int64_t now_us, engine_lane *lane, sentence_kind kind);
+int64_t engine_answers_deadline(const engine *e);
+void engine_answers_tick(engine *e, int64_t now_us);
 
 /* engine_job.c */
 /* `lease`: the lane that has leased it, or NULL. */
@@ -357,6 +366,8 @@ bool engine_resolve_due(const engine *e, int64_t now_us);
 void engine_add_resolve(engine *e, engine_lane *lane);
 /* A resolve was not answered, or refused; `sent`: it may have been carried out. */
 void engine_unresolve(engine *e, engine_lane *lane, bool sent);
+/* What was to be settled on the lane was lost with its connection. */
+void engine_suspect(engine *e, engine_lane *lane);
 /* An orphan that is another's, or that we have picked anew. */
 void engine_orphan_lost(engine *e, engine_job *job);
 void engine_orphan_picked(engine *e, int64_t now_us, engine_lane *lane, engine_job *job,
@@ -396,6 +407,8 @@ void engine_accept_rows(engine *e, int64_t now_us, engine_lane *lane, bool lease
                         const sentence_reply *reply);
 void engine_settled(engine *e, int64_t now_us, engine_job *job);
 void engine_settled_nothing(engine *e, engine_job *job);
+/* Its settle is tried again in a while, alone. */
+void engine_put_off(engine *e, int64_t now_us, engine_job *job);
 void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
                           const sentence_reply *reply);
 void engine_tell_lost(engine *e, engine_job *job);

@@ -422,6 +422,7 @@ void engine_job_begin(engine *e, int64_t now_us, engine_lane *lease, bool large,
     job->body = row->body;
     job->outcome = (engine_outcome){.status = PGQ_STATUS_QUEUED};
     job->group = 0;
+    job->losses = 0;
     job->place = PLACE_POOL;
     job->alarm_us = CLOCK_NEVER;
     job->lost = job->uncertain = job->timed_out = job->told_to_stop = false;

@@ -3,8 +3,14 @@
 #include "base/error.h"
 
 enum {
-    AWAY_US = 30 * 1000 * 1000
-}; /* how long a stopping worker waits for a database that is gone */
+    AWAY_US = 30 * 1000 * 1000, /* how long a stopping worker waits for a database that is gone */
+    ALONE_MAX =
+        2, /* so often a job's settle may be lost and be said again at once, if it is alone */
+    ANSWER_MIN_US = 1000 * 1000,
+    ANSWER_MAX_US = 30 * 1000 * 1000,
+    ANSWER_DOUBLINGS = 4, /* of the patience with what is lost again and again */
+    LATE_US = 500 * 1000  /* for what is in the socket already: this process may have slept */
+};
 
 void engine_connect_lane(engine *e, int index)
 {
@@ -61,13 +67,17 @@ static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
             e->ping_at_us = now_us; /* another lane says it */
         if (kind == SENTENCE_AGGREGATE)
             engine_fold_lost(e, now_us, said);
+        if (kind == SENTENCE_SETTLE)
+            engine_suspect(e, lane);
         if (kind != SENTENCE_SETTLE && kind != SENTENCE_RELEASE)
             continue;
         for (size_t place = 0; place < lane->job_count; place++) {
             engine_job *job = lane->jobs[place];
 
             job->uncertain = true;
-            if (kind == SENTENCE_SETTLE)
+            if (kind == SENTENCE_SETTLE && lane->job_count == 1 && job->losses > ALONE_MAX)
+                engine_put_off(e, now_us, job);
+            else if (kind == SENTENCE_SETTLE)
                 engine_finish_again(e, job);
             else
                 engine_give_back(e, now_us, job);
@@ -159,4 +169,91 @@ void engine_lane_lost(engine *e, int64_t now_us, int index, const pgq_error *err
     if (index == 0)
         engine_listen_lost(e, now_us, was_listening, error);
     engine_plan(e, now_us);
+}
+
+/* ---- answers that never come ---- */
+
+static bool claims(sentence_kind kind)
+{
+    return kind == SENTENCE_CLAIM || kind == SENTENCE_LEASE || kind == SENTENCE_ADOPT;
+}
+
+/* The heartbeat timeout: what a claim brings later than that may not be started, and others take
+ * it. Within bounds: heartbeats may be a day apart. The statement may only wait for somebody's
+ * lock; so that not every such wait leaves one more of the server's processes behind, what was lost
+ * before has twice the time of its last attempt. */
+static int64_t patience_of(const engine *e, const engine_lane *lane)
+{
+    unsigned losses = 0;
+
+    for (size_t i = 0; i < lane->job_count; i++)
+        losses = lane->jobs[i]->losses > losses ? lane->jobs[i]->losses : losses;
+    for (size_t i = 0; i < lane->flight.count; i++) {
+        if (claims(lane->flight.sentences[i].kind) && e->claims_given_up > losses)
+            losses = e->claims_given_up;
+    }
+    return base_max_i64(ANSWER_MIN_US, base_min_i64(e->config.heartbeat_timeout_us, ANSWER_MAX_US))
+           << (losses < ANSWER_DOUBLINGS ? losses : ANSWER_DOUBLINGS);
+}
+
+void engine_flight_begins(engine *e, int64_t now_us, engine_lane *lane)
+{
+    lane->flown_us = lane->heard_us = now_us;
+    lane->patience_us = patience_of(e, lane);
+    lane->late_us = 0;
+}
+
+void engine_answered(engine *e, int64_t now_us, engine_lane *lane, sentence_kind kind)
+{
+    lane->heard_us = now_us;
+    lane->late_us = 0;
+    if (claims(kind))
+        e->claims_given_up = 0;
+}
+
+static int64_t given_up_at(const engine_lane *lane)
+{
+    return lane->late_us != 0 ? lane->late_us + LATE_US : lane->heard_us + lane->patience_us;
+}
+
+int64_t engine_answers_deadline(const engine *e)
+{
+    int64_t at = CLOCK_NEVER;
+
+    for (int i = 0; i < e->lane_count; i++) {
+        if (e->lanes[i].state == LANE_FLYING)
+            at = base_min_i64(at, given_up_at(&e->lanes[i]));
+    }
+    return at;
+}
+
+static void give_up_lane(engine *e, int64_t now_us, int index)
+{
+    const engine_lane *lane = &e->lanes[index];
+    pgq_error error = PGQ_ERROR_INIT;
+
+    (void)error_set(&error, PGQ_E_CONNECTION_LOST,
+                    "the connection is open, but no answer has come for %lld ms",
+                    (long long)(now_us - lane->heard_us) / 1000);
+    error_hint(&error, "does something between the worker and the database swallow packets, or "
+                       "does somebody keep rows or the table locked?");
+    error.retryable = true;
+    if (claims(lane->flight.sentences[lane->answered].kind))
+        e->claims_given_up++;
+    engine_act(e, ACTION_CLOSE)->lane = index;
+    engine_lane_lost(e, now_us, index, &error);
+}
+
+void engine_answers_tick(engine *e, int64_t now_us)
+{
+    for (int i = 0; i < e->lane_count && e->state != ENGINE_FINISHED; i++) {
+        engine_lane *lane = &e->lanes[i];
+
+        if (lane->state != LANE_FLYING || now_us < given_up_at(lane))
+            continue;
+        if (lane->late_us == 0)
+            lane->late_us = now_us;
+        else
+            give_up_lane(e, now_us, i);
+    }
 }

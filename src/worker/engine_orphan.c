@@ -118,8 +118,26 @@ void engine_add_resolve(engine *e, engine_lane *lane)
     s->of.settle.wait_us = RESOLVE_LEASES * e->config.lease_us;
 }
 
+/* Once, and it was the network. Twice, and it may be one of the rows, which kills the session or
+ * which somebody keeps locked: by halves it is alone before long, and the others are written. */
+void engine_suspect(engine *e, engine_lane *lane)
+{
+    size_t half = (lane->job_count + 1) / 2;
+    bool again = false;
+
+    for (size_t i = 0; i < lane->job_count; i++)
+        again |= lane->jobs[i]->losses++ > 0;
+    if (!again || lane->job_count < 2)
+        return;
+    e->groups += 2;
+    for (size_t i = 0; i < lane->job_count; i++)
+        lane->jobs[i]->group = i < half ? e->groups - 1 : e->groups;
+}
+
 void engine_unresolve(engine *e, engine_lane *lane, bool sent)
 {
+    if (sent)
+        engine_suspect(e, lane);
     for (size_t i = 0; i < lane->job_count; i++) {
         engine_job *job = lane->jobs[i];
 

@@ -186,7 +186,7 @@ static void take_off(engine *e, int64_t now_us, int index)
     if (lane->flight.count == 0)
         return;
     lane->answered = 0;
-    lane->flown_us = lane->heard_us = now_us;
+    engine_flight_begins(e, now_us, lane);
     engine_lane_set(e, lane, LANE_FLYING);
     action = engine_act(e, ACTION_FLY);
     action->lane = index;
@@ -461,6 +461,7 @@ int64_t engine_deadline(const engine *e)
         return CLOCK_NEVER;
     at = base_min_i64(at, e->away_deadline_us);
     at = base_min_i64(at, engine_patience_ends(e));
+    at = base_min_i64(at, engine_answers_deadline(e));
     at = base_min_i64(at, e->refused_again_us);
     at = base_min_i64(at, e->alarm_at_us);
     if (e->state == ENGINE_RUNNING)

@@ -272,6 +272,13 @@ static void unsettle(engine *e, engine_lane *lane, uint32_t first_group, uint32_
     }
 }
 
+void engine_put_off(engine *e, int64_t now_us, engine_job *job)
+{
+    engine_move(e, job, JOB_REFUSED);
+    if (e->refused_again_us == CLOCK_NEVER)
+        e->refused_again_us = now_us + backoff_next(&e->bad_row_backoff, &e->random);
+}
+
 /* A row that the database refuses whatever is written: it is tried again, but holds up nobody. */
 static void bad_row(engine *e, int64_t now_us, engine_job *job, const pgq_error *error)
 {
@@ -281,9 +288,7 @@ static void bad_row(engine *e, int64_t now_us, engine_job *job, const pgq_error 
         engine_finish_again(e, job);
         return;
     }
-    engine_move(e, job, JOB_REFUSED);
-    if (e->refused_again_us == CLOCK_NEVER)
-        e->refused_again_us = now_us + backoff_next(&e->bad_row_backoff, &e->random);
+    engine_put_off(e, now_us, job);
     engine_say(e, NOTE_SETTLE_FAILED, -1, job->token.id, 1, error);
 }
 
@@ -579,7 +584,7 @@ void engine_reply(engine *e, int64_t now_us, int index, const sentence_reply *re
     }
     kind = lane->flight.sentences[lane->answered++].kind;
     hearers[kind](e, now_us, lane, reply);
-    lane->heard_us = now_us;
+    engine_answered(e, now_us, lane, kind);
     if (e->state != ENGINE_FINISHED && lane->answered == lane->flight.count) {
         lane->flight.count = lane->answered = 0;
         engine_lane_set(e, lane, LANE_IDLE);

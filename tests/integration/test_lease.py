@@ -5,6 +5,7 @@ import json
 import signal
 import time
 
+from lib.core import SLOW
 from lib.jobs import NewJob
 from lib.leases import Talk, drained, leased, open_gate, shown, warm_up
 from lib.proxy import Proxy
@@ -41,7 +42,7 @@ def test_a_refused_settle_writes_nothing_of_its_batch_and_the_bad_row_ends_alone
     with Proxy(cluster) as proxy:
         talk = Talk()
         proxy.arm(talk)
-        worker = spawn_worker(proxy.dsn(queue_db), *lane(), "--threads", "2", "--batch-size", "15",
+        worker = spawn_worker(proxy.dsn(queue_db), *lane(0.25 * SLOW), "--threads", "2", "--batch-size", "15",
                               args=["sleep"])
         warm_up(queue_db, produce, NewJob("sleep", b"0"))
         before = len(journal.runs())

@@ -89,6 +89,7 @@ class Link:
         self.owed = collections.deque()  # (message, place in the flight)
         self.messages = 0
         self.silent = False  # bytes of it have been swallowed
+        self.muted = ()  # the sides from which no message gets through any more
         self.half_closed = False  # the client is gone; the server may finish what it was told
 
 
@@ -114,6 +115,8 @@ class Proxy:
         self._armed = collections.deque()
         self._armed_reset, self._armed_nth = True, 1
         self._silent = None
+        self._mute, self._mute_sides = None, ()
+        self.mutes = []  # where mute() has struck
         self.accepted = 0  # connections so far
         self.links = []
         self.cuts = []
@@ -165,6 +168,13 @@ class Proxy:
         some stay silent for ever, without a reset."""
         with self._lock:
             self._silent = wanted
+
+    def mute(self, wanted, carried_out):
+        """From the first message on for which wanted(link, boundary) holds, its connection stays open
+        and no answer gets through on it; nor, unless they are to be `carried_out`, do statements."""
+        with self._lock:
+            self._mute = wanted
+            self._mute_sides = ("backend",) if carried_out else ("backend", "frontend")
 
     def reset_links(self):
         """Resets every connection."""
@@ -262,6 +272,12 @@ class Proxy:
                 continue
             if link.role is not None:
                 self.seen[link.role, boundary] += 1
+            if self._mute is not None and self._mute(link, boundary):
+                link.muted, self._mute = self._mute_sides, None
+                self.mutes.append(boundary)
+            if side in link.muted:
+                self.swallowed += len(message)
+                continue
             if self._cut_here(link, boundary):
                 return
             if not link.half_closed:

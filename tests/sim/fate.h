@@ -48,7 +48,9 @@
     X(FREEZE_LEASED, 8, "worker stopped that had jobs leased")                 \
     X(STUCK, 1, "answer too large for the socket of a stopped worker")         \
     X(COMMITS_LATE, 200, "job committed after later ones")                     \
-    X(FREEZE_FLYING, 10, "worker stopped while a lease was being ended")
+    X(FREEZE_FLYING, 10, "worker stopped while a lease was being ended")       \
+    X(SWALLOWED_BEFORE, 50, "statement swallowed, its connection open")        \
+    X(SWALLOWED_AFTER, 50, "answer swallowed, its connection open")
 
 #define PATHS(X)                                                                \
     X(RUN, 20000, "run of a job")                                               \
@@ -129,7 +131,8 @@
     X(STUCK_ENDED, 1, "session of a stopped worker ended by another")           \
     X(SWEPT_LATE, 5, "late job found in front of cursors")                      \
     X(CURSORS, 500, "job leased behind cursors")                                \
-    X(LARGE, 50, "job leased without its payload")
+    X(LARGE, 50, "job leased without its payload")                              \
+    X(GIVEN_UP, 50, "lane given up, its answer swallowed")
 
 #define FAULT_ENUM(name, minimum, text) FAULT_##name,
 #define PATH_ENUM(name, minimum, text) PATH_##name,

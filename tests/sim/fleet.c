@@ -53,7 +53,7 @@ static bool lane_good(const worker *who, int lane)
 {
     const connection *c = who->lanes[lane];
 
-    return c != NULL && c->ready && !c->cut && !c->dropped;
+    return c != NULL && c->ready && !c->cut && !network_silent(c);
 }
 
 static void update_since(int64_t *since_us, bool holds, int64_t now_us)

@@ -76,6 +76,8 @@ static const struct {
     [FAULT_COMMIT_REFUSED] = {100, 1500, false},
     [FAULT_FREEZE_FLYING] = {50, 500, false},
     [FAULT_SILENT] = {1, 1, false},
+    [FAULT_SWALLOWED_BEFORE] = {5, 100, false},
+    [FAULT_SWALLOWED_AFTER] = {5, 100, false},
     [FAULT_STUCK] = {3000, 9000, false},
     [FAULT_COMMITS_LATE] = {500, 3000, true},
     [FAULT_CONTENDED] = {2000, 8000, true},

@@ -15,6 +15,10 @@ from pathlib import Path
 
 # mutant: (file, what is wrong, old text, new text)
 MUTANTS = {
+    "answer_never_given_up": (
+        "engine_lane.c", "a lane waits for ever for an answer that does not come",
+        "    return lane->late_us != 0 ? lane->late_us + LATE_US : lane->heard_us + lane->patience_us;",
+        "    (void)lane;\n    return CLOCK_NEVER;"),
     "settle_forgotten": (
         "engine_reply.c", "outcomes of a refused settle are dropped",
         "    unsettle(e, lane, only->group, only->group);\n    e->settle_not_before_us",

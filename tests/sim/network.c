@@ -141,6 +141,23 @@ void network_silence(connection *c, int64_t noticed_after_us)
     network_schedule(c, EVENT_LOST, w->now_us + noticed_after_us, NULL);
 }
 
+bool network_silent(const connection *c)
+{
+    return c->dropped || c->mute;
+}
+
+void network_swallow(connection *c, bool carried_out)
+{
+    world *w = c->owner->world;
+
+    c->mute = carried_out;
+    c->dropped = !carried_out;
+    c->deaf_us = base_min_i64(c->deaf_us, w->now_us);
+    trace_add(w, carried_out ? "answers swallowed" : "statements swallowed", c->owner, c->lane, 0,
+              0);
+    oracle_disturb(c->owner, w->now_us);
+}
+
 void network_drop(worker *who)
 {
     world *w = who->world;
@@ -165,11 +182,15 @@ void network_close(worker *who, int lane)
     connection *c = who->lanes[lane];
 
     trace_add(who->world, "closes", who, lane, 0, 0);
+    if (network_silent(c) && c->ready)
+        count_path(who->world, PATH_GIVEN_UP);
+    if (!c->cut && !c->dropped) /* what it waits for, as somebody's lock, may come yet */
+        network_maybe_late(c, false);
     oracle_disturb(who, who->world->now_us);
     if (lane == 0)
         oracle_listen_hurt(who, who->world->now_us);
     if (!c->cut && !c->dropped)
-        server_left(c, true);
+        server_left(c, !c->mute);
     c->cut = true;
     c->listening = false;
     forget_unanswered(c);
@@ -380,7 +401,7 @@ static void on_reply(connection *c)
     const sentence *s;
     sentence_reply reply;
 
-    if (!c->open || c->dropped || c->heard >= c->executed)
+    if (!c->open || network_silent(c) || c->heard >= c->executed)
         return;
     if (c->stuck) {
         c->stuck = false;
@@ -405,7 +426,7 @@ static void on_notify(connection *c, const notice *n)
     worker *who = c->owner;
     world *w = who->world;
 
-    if (!c->open || c->dropped)
+    if (!c->open || network_silent(c))
         return;
     trace_add(w, "notified", who, c->lane, (int64_t)n->kind, n->count > 0 ? n->ids[0] : 0);
     switch (n->kind) {

@@ -37,7 +37,7 @@ bool oracle_disturbed_since(const worker *who, int64_t since_us)
     if (who->disturbed_us >= since_us)
         return true;
     for (int i = 0; who->ready && i < who->lane_count; i++) {
-        if (who->lanes[i] == NULL || !who->lanes[i]->ready || who->lanes[i]->dropped)
+        if (who->lanes[i] == NULL || !who->lanes[i]->ready || network_silent(who->lanes[i]))
             return true;
     }
     return false;

@@ -284,7 +284,7 @@ static void check_lease(const worker *who, const connection *c)
     const lease_record *lease = c->lease;
     int64_t end_us;
 
-    if (c->tx.state != TX_OPEN || c->cut || c->dropped || lease == NULL)
+    if (c->tx.state != TX_OPEN || c->cut || network_silent(c) || lease == NULL)
         return;
     end_us = lease->heard ? base_max_i64(lease->deadline_us, lease->answered_us)
                           : lease->answered_us + who->config.lease_us;

@@ -30,7 +30,7 @@ static void count_leased(world *w, const model_row *row, size_t *held)
     if (claim == NULL || claim->lease == NULL || claim->lease->state != LEASE_OPEN ||
         row->leased_by == 0 || claim->large ||
         (claim->body == NULL ? !claim->reply_pending : claim->body->forgotten) ||
-        claim->lease->connection->cut || claim->lease->connection->dropped)
+        claim->lease->connection->cut || network_silent(claim->lease->connection))
         return;
     held[claim->owner->serial - 1]++;
 }

@@ -25,7 +25,7 @@ void oracle_listen_frozen(worker *who, int64_t until_us)
 
 static bool deaf(const connection *c)
 {
-    return c == NULL || !c->ready || c->cut || c->dropped || c->deaf_us != CLOCK_NEVER;
+    return c == NULL || !c->ready || c->cut || network_silent(c) || c->deaf_us != CLOCK_NEVER;
 }
 
 void oracle_listen_noted(worker *who, const engine_note *n)

@@ -277,7 +277,8 @@ static void send_reply(connection *c, const sentence *s)
     }
     if (s->kind == SENTENCE_LEASE && c->lease != NULL)
         c->lease->answered_us = c->last_arrival_us;
-    network_schedule(c, EVENT_REPLY, c->last_arrival_us, NULL);
+    if (!c->mute)
+        network_schedule(c, EVENT_REPLY, c->last_arrival_us, NULL);
 }
 
 bool server_blocked(connection *c, const sentence *s, event_kind kind, void *what)
@@ -313,6 +314,11 @@ void server_execute(connection *c)
     if (server_blocked(c, s, EVENT_EXECUTE, NULL) ||
         server_resolve_waits(c, s, EVENT_EXECUTE, NULL, &timeout))
         return;
+    if (befalls(w, FAULT_SWALLOWED_BEFORE)) {
+        network_swallow(c, false);
+        server_waits(c);
+        return;
+    }
     if (befalls(w, FAULT_CUT_BEFORE)) {
         network_maybe_late(c, false);
         network_cut(c, noticed_after(w));
@@ -321,6 +327,8 @@ void server_execute(connection *c)
     if (!refuse_in_tx(c, s, &reply) && !refuse(c, s, timeout, &reply))
         server_carry_out(c, s, &reply, false);
     c->answers[c->executed++] = reply;
+    if (!c->mute && befalls(w, FAULT_SWALLOWED_AFTER))
+        network_swallow(c, true);
     if (befalls(w, FAULT_CUT_AFTER)) {
         if (server_of_lease(c))
             network_maybe_late(c, false);

@@ -65,7 +65,7 @@ static void end_idle(connection *c, int wait)
     count_fault(w, FAULT_IDLE_ENDED);
     trace_add(w, "the server ends a session that is idle", c->owner, c->lane, 0, 0);
     server_rollback(c);
-    if (c->dropped)
+    if (network_silent(c))
         c->cut = true; /* and its owner is not told */
     else if (!c->cut)
         network_cut(c, between(w, 20, 2 * MS));

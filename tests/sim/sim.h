@@ -209,6 +209,7 @@ struct connection {
     bool ready;               /* connected, and the engine knows */
     bool cut;                 /* nothing gets through any more */
     bool dropped;             /* the same, and nobody will see it */
+    bool mute;                /* the server gets what is sent; no answer gets through, ever */
     bool listening;           /* on the server */
     bool swallowed;           /* a LISTEN that only seemed to be carried out */
     int late;                 /* sentences that will be carried out though it is lost */
@@ -443,6 +444,11 @@ void network_event(world *w, const event *e);
 void network_cut(connection *c, int64_t noticed_after_us);
 /* Packets of the connection are dropped from now on, and nobody sees it. */
 void network_silence(connection *c, int64_t noticed_after_us);
+/* No answer of what is under way, or is sent later, will come, and nobody sees it. `carried_out`:
+ * the server gets the statements all the same. */
+void network_swallow(connection *c, bool carried_out);
+/* Whether neither side knows that the other hears nothing of it. */
+bool network_silent(const connection *c);
 /* The worker is gone; what it had sent may still be carried out. */
 void network_drop(worker *who);
 void network_schedule(connection *c, event_kind kind, int64_t at_us, void *what);
