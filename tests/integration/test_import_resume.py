@@ -125,7 +125,7 @@ def test_a_long_import_killed_again_and_again_has_each_line_once_in_little_memor
         process = start(extras_db, file, "--rejects", rejects)
         target = position(extras_db) + draw.randint(0, max(1, chunks // KILLS))
         peaks.append(end_of(process, 600, lambda: position(extras_db) >= target))
-        time.sleep(draw.uniform(0, 0.2))  # somewhere in the next chunk
+        time.sleep(draw.uniform(0, 0.2))  # not a wait: to be anywhere in the next chunk
         process.kill()
     last = start(extras_db, file, "--rejects", rejects)
     peaks.append(end_of(last, 60 + MANY_LINES // 2000))
