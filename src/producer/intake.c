@@ -203,10 +203,15 @@ static bool has_key(const list *upserts, const char *key)
     return false;
 }
 
+static bool upserts(const request *r)
+{
+    return r->on_conflict == PGQ_ON_CONFLICT_UPDATE_PRIORITY && r->job.dedupe_key != NULL;
+}
+
 /* False: it is for another transaction. */
 static bool add_to_batch(intake *in, batch *b, request *r)
 {
-    bool upsert = r->on_conflict == PGQ_ON_CONFLICT_UPDATE_PRIORITY && r->job.dedupe_key != NULL;
+    bool upsert = upserts(r);
 
     if (upsert && (b->upserts.count >= UPSERTS_MAX || has_key(&b->upserts, r->job.dedupe_key)))
         return false;
@@ -218,10 +223,13 @@ static bool add_to_batch(intake *in, batch *b, request *r)
 /* The one that has been parked longest, if it is time. */
 static bool take_parked(intake *in, int64_t now_us, batch *b)
 {
+    list_link *link;
+
     if (in->parked.count == 0 || now_us < in->unpark_us)
         return false;
     in->unpark_us = now_us + UNPARK_EVERY_US;
-    list_append(&b->inserts, list_pop(&in->parked));
+    link = list_pop(&in->parked);
+    list_append(upserts(REQUEST_OF(link)) ? &b->upserts : &b->inserts, link);
     return true;
 }
 

@@ -315,7 +315,8 @@ static bool plan_last_fold(engine *e, int64_t now_us)
 /* Ends a drained or a stopped run when nothing is left that could change. */
 static void plan_end(engine *e, int64_t now_us)
 {
-    if (engine_held(e) > 0 || anything_flies(e))
+    /* a lease without jobs may wait for the fence of its revocations */
+    if (engine_held(e) > 0 || anything_flies(e) || engine_any_lease(e))
         return;
     if (e->state == ENGINE_RUNNING && (e->config.drain || e->config.only_job != 0) && drained(e)) {
         if (e->deferred > 0)

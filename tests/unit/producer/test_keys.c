@@ -61,6 +61,25 @@ static void a_key_that_is_committed_meanwhile_is_taken(void **state)
     assert_int_equal(count_jobs(f, "true"), 1);
 }
 
+static void a_key_that_was_waited_for_has_its_priority_raised(void **state)
+{
+    fixture *f = *state;
+    call held = call_for_key(f), other = some_call(f);
+
+    held.on_conflict = PGQ_ON_CONFLICT_UPDATE_PRIORITY;
+    held.job.priority = 9;
+    starts_and_waits(f, &held);
+    start_call(&other); /* when it is there, the other one was put aside */
+    end_call(&other);
+    expect_ok(other.code, &other.err);
+    sql_run(f->lock, "COMMIT");
+    end_call(&held);
+    expect_ok(held.code, &held.err);
+    assert_true(held.id > 0);
+    assert_int_equal(sql_number(f->db.sql, "SELECT id FROM pgqueuer WHERE priority = 9"), held.id);
+    assert_int_equal(count_jobs(f, "dedupe_key = 'held'"), 1);
+}
+
 static void a_key_that_is_held_for_too_long_is_said_to_be(void **state)
 {
     fixture *f = *state;
@@ -102,6 +121,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_key_in_an_open_transaction_holds_up_no_other_call),
         CASE(a_key_that_is_committed_meanwhile_is_taken),
+        CASE(a_key_that_was_waited_for_has_its_priority_raised),
         CASE(a_key_that_is_held_for_too_long_is_said_to_be),
         CASE(a_close_gives_back_what_waits_for_a_key),
     };
