@@ -188,13 +188,12 @@ static void note_refused(size_t index, const char *reason, void *user)
 }
 
 /* Rejects the jobs that a rule of the database refuses. */
-static pgq_code reject_refused(import_run *run, bool *refused, pgq_error *err)
+static pgq_code reject_refused(refusing *r, pgq_error *err)
 {
-    import_chunk *chunk = &run->chunk;
-    refusing r = {run, refused};
+    const import_run *run = r->run;
 
-    return pgq_enqueue_refused(run->client, chunk->jobs, chunk->count, run->options->on_conflict,
-                               note_refused, &r, err);
+    return pgq_enqueue_refused(run->client, run->chunk.jobs, run->chunk.count,
+                               run->options->on_conflict, note_refused, r, err);
 }
 
 /* Finds the jobs for which the chunk was refused. *ret_count is how many these are. */
@@ -212,7 +211,7 @@ static pgq_code reject_bad(import_run *run, pgq_code reason, size_t *ret_count, 
             *ret_count = drop_rejected(&run->chunk, bad);
     }
     if (code == PGQ_OK && *ret_count == 0) {
-        code = reject_refused(run, bad, err);
+        code = reject_refused(&(refusing){run, bad}, err);
         if (code == PGQ_OK)
             *ret_count = drop_rejected(&run->chunk, bad);
     }

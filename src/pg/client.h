@@ -11,6 +11,7 @@ struct pgq_client {
     pg_conn *conn;
     int64_t call_timeout_us;   /* 0: no limit */
     pgq_log_policy log_policy; /* not DEFAULT */
+    bool sees_no_ids;          /* the role may insert into the queue, but not SELECT the id */
 };
 
 /* Makes the connection ready, connecting again if it was lost, and gives the instant at which the

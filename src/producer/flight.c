@@ -180,15 +180,15 @@ static void greeted(flight *f, int64_t now_us)
 /* Adds the parameters of one list, and sends its statement. */
 static pgq_code send_jobs(flight *f, const list *requests, pgq_on_conflict on_conflict)
 {
+    enqueue_batch jobs = {.jobs = f->jobs, .on_conflict = on_conflict, .log_policy = f->log_policy};
     statement_id id;
-    size_t count = 0;
 
     if (requests->count == 0)
         return PGQ_OK;
     for (const list_link *at = requests->first; at != NULL; at = at->next)
-        f->jobs[count++] = REQUEST_OF(at)->job;
+        f->jobs[jobs.count++] = REQUEST_OF(at)->job;
     params_clear(&f->params);
-    id = enqueue_add_params(&f->params, f->jobs, count, on_conflict, f->log_policy);
+    id = enqueue_add_params(&f->params, &jobs);
     return pg_conn_send(f->conn, id, &f->params);
 }
 

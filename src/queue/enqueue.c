@@ -222,18 +222,18 @@ static void add_arrays(params *p, const pgq_new_job *jobs, size_t count, pgq_log
     }
 }
 
-statement_id enqueue_add_params(params *p, const pgq_new_job *jobs, size_t count,
-                                pgq_on_conflict on_conflict, pgq_log_policy log_policy)
+statement_id enqueue_add_params(params *p, const enqueue_batch *batch)
 {
     pgq_new_job job;
 
-    if (count == 1 && enqueue_read_job(jobs, 0, &job, NULL) == PGQ_OK &&
-        (on_conflict == PGQ_ON_CONFLICT_RAISE || job.dedupe_key == NULL)) {
-        add_one(p, &job, log_policy);
+    if (batch->plain && batch->count == 1 &&
+        enqueue_read_job(batch->jobs, 0, &job, NULL) == PGQ_OK &&
+        (batch->on_conflict == PGQ_ON_CONFLICT_RAISE || job.dedupe_key == NULL)) {
+        add_one(p, &job, batch->log_policy);
         return STATEMENT_ENQUEUE_ONE;
     }
-    add_arrays(p, jobs, count, log_policy);
-    return statements_of_arrays[on_conflict];
+    add_arrays(p, batch->jobs, batch->count, batch->log_policy);
+    return statements_of_arrays[batch->on_conflict];
 }
 
 pgq_code enqueue_read_ids(pg_result *r, size_t count, int64_t *ret_ids, pgq_error *err)
@@ -321,8 +321,7 @@ pgq_code enqueue_send_statement(enqueue_way *way, const enqueue_batch *batch, in
 {
     params p = PARAMS_INIT;
     pg_result r = PG_RESULT_INIT;
-    statement_id id =
-        enqueue_add_params(&p, batch->jobs, batch->count, batch->on_conflict, batch->log_policy);
+    statement_id id = enqueue_add_params(&p, batch);
     pgq_code code = way->call(way, id, &p, &r, err);
 
     if (code == PGQ_OK)
@@ -382,11 +381,26 @@ client_way client_way_make(pgq_client *client, int64_t deadline_us)
     return w;
 }
 
+/* A role that may insert and not see the id is refused once, and goes by arrays from then on. */
+static pgq_code send_batch(pgq_client *client, enqueue_batch *batch, int64_t deadline_us,
+                           int64_t *ret_ids, pgq_error *err)
+{
+    client_way way = client_way_make(client, deadline_us);
+    pgq_code code = enqueue_send(&way.way, batch, ret_ids, err);
+
+    if (code != PGQ_E_PERMISSION || batch->count != 1 || !batch->plain)
+        return code;
+    client->sees_no_ids = true;
+    batch->plain = false;
+    way = client_way_make(client, deadline_us);
+    return enqueue_send(&way.way, batch, ret_ids, err);
+}
+
 pgq_code pgq_enqueue_batch(pgq_client *client, const pgq_new_job *jobs, size_t count,
                            pgq_on_conflict on_conflict, int64_t *ret_ids, pgq_error *err)
 {
-    enqueue_batch batch = {jobs, count, on_conflict, client->log_policy, ENQUEUE_COPY_JOBS};
-    client_way way;
+    enqueue_batch batch = {
+        jobs, count, on_conflict, client->log_policy, ENQUEUE_COPY_JOBS, !client->sees_no_ids};
     int64_t deadline_us;
     pgq_code code;
 
@@ -397,8 +411,7 @@ pgq_code pgq_enqueue_batch(pgq_client *client, const pgq_new_job *jobs, size_t c
         code = client_begin(client, &deadline_us, err);
     if (code != PGQ_OK)
         return code;
-    way = client_way_make(client, deadline_us);
-    return enqueue_send(&way.way, &batch, ret_ids, err);
+    return send_batch(client, &batch, deadline_us, ret_ids, err);
 }
 
 pgq_code pgq_enqueue(pgq_client *client, const pgq_new_job *job, pgq_on_conflict on_conflict,

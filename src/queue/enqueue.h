@@ -18,6 +18,7 @@ typedef struct enqueue_batch {
     pgq_on_conflict on_conflict;
     pgq_log_policy log_policy; /* of the jobs that have none; not DEFAULT */
     size_t copy_jobs;          /* ENQUEUE_COPY_JOBS */
+    bool plain;                /* one job may go by enqueue_one: the role may see its id */
 } enqueue_batch;
 
 /* Where the statements go: to a client's connection, or to the caller's own. */
@@ -49,10 +50,9 @@ pgq_code enqueue_read_job(const pgq_new_job *jobs, size_t index, pgq_new_job *re
 pgq_code enqueue_check(const pgq_new_job *jobs, size_t count, pgq_on_conflict on_conflict,
                        pgq_error *err);
 
-/* Adds the parameters of the statement that enqueues these jobs, which were checked, and returns
- * which one it is: with arrays, or a plain one. `log_policy` is for jobs that have none. */
-statement_id enqueue_add_params(params *p, const pgq_new_job *jobs, size_t count,
-                                pgq_on_conflict on_conflict, pgq_log_policy log_policy);
+/* Adds the parameters of the statement that enqueues this batch, which was checked, and returns
+ * which one it is. */
+statement_id enqueue_add_params(params *p, const enqueue_batch *batch);
 
 /* Reads its ids in input order; ret_ids may be NULL. */
 pgq_code enqueue_read_ids(pg_result *r, size_t count, int64_t *ret_ids, pgq_error *err);

@@ -57,7 +57,8 @@ static pgq_code transaction(enqueue_way *way, pg_body body, void *user, pgq_erro
 pgq_code pgq_enqueue_on(PGconn *conn, const pgq_names *given_names, const pgq_new_job *jobs,
                         size_t count, pgq_on_conflict on_conflict, int64_t *ret_ids, pgq_error *err)
 {
-    enqueue_batch batch = {jobs, count, on_conflict, PGQ_LOG_POLICY_FULL, ENQUEUE_COPY_JOBS};
+    /* not plain: a refusal would fail the caller's transaction */
+    enqueue_batch batch = {jobs, count, on_conflict, PGQ_LOG_POLICY_FULL, ENQUEUE_COPY_JOBS, false};
     foreign_way w = {.way = {.call = call, .copy = copy, .transaction = transaction},
                      .conn = conn,
                      .names = {.memory = ARENA_INIT},

@@ -218,7 +218,7 @@ static pgq_code check_import(const pgq_import *import, pgq_error *err)
 pgq_code pgq_import_batch(pgq_client *client, pgq_import *import, const pgq_new_job *jobs,
                           size_t count, pgq_on_conflict on_conflict, pgq_error *err)
 {
-    enqueue_batch batch = {jobs, count, on_conflict, client->log_policy, ENQUEUE_COPY_JOBS};
+    enqueue_batch batch = {jobs, count, on_conflict, client->log_policy, ENQUEUE_COPY_JOBS, false};
     importing i = {.batch = &batch, .next = PGQ_IMPORT_INIT};
     int64_t deadline_us;
     pgq_code code = base_copy_options(&i.next, sizeof(i.next), import, "pgq_import", err);

@@ -70,7 +70,7 @@ static pgq_code try_some(trial *t, size_t first, size_t count, bool *ret_refused
 {
     const char *jobs = (const char *)t->jobs + first * t->jobs->struct_size;
     enqueue_batch batch = {(const pgq_new_job *)jobs, count, t->on_conflict, t->log_policy,
-                           ENQUEUE_COPY_JOBS};
+                           ENQUEUE_COPY_JOBS,         false};
     pgq_code code = say(t, "SAVEPOINT tried", err);
 
     *ret_refused = false;

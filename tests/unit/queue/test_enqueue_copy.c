@@ -34,7 +34,8 @@ static pgq_code enqueue_many(fixture *f, pgq_error *err)
 
 static pgq_code enqueue_way_of(fixture *f, size_t count, size_t copy_jobs, pgq_error *err)
 {
-    enqueue_batch batch = {many, count, PGQ_ON_CONFLICT_RAISE, PGQ_LOG_POLICY_FULL, copy_jobs};
+    enqueue_batch batch = {many,      count, PGQ_ON_CONFLICT_RAISE, PGQ_LOG_POLICY_FULL,
+                           copy_jobs, false};
     client_way way = client_way_make(f->client, CLOCK_NEVER);
 
     *err = (pgq_error)PGQ_ERROR_INIT;
