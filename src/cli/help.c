@@ -159,7 +159,7 @@ void help_overview(void)
     (void)puts("\n'pgqueuer help COMMAND' shows the options of one.\n\n"
                "First steps: pgqueuer dev start; pgqueuer install; pgqueuer queue hello world\n\n"
                "Exit status: 0 done, 1 failed, 2 usage, 3 cannot connect, 4 schema missing or "
-               "wrong,\n  6 not found, 7 duplicate key, 8 timed out.");
+               "wrong,\n  5 listener failed, 6 not found, 7 duplicate key, 8 timed out.");
 }
 
 int cmd_help(cli *c)

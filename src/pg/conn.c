@@ -116,6 +116,16 @@ int64_t pg_conn_backend(const pg_conn *conn)
     return conn->state == PG_READY ? PQbackendPID(conn->pq) : 0;
 }
 
+bool pg_conn_is_pooled(const pg_conn *conn)
+{
+    return conn->unprepared;
+}
+
+void pg_conn_set_pooled(pg_conn *conn)
+{
+    conn->unprepared = true;
+}
+
 const pgq_error *pg_conn_error(const pg_conn *conn)
 {
     return &conn->error;

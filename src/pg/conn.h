@@ -38,6 +38,12 @@ pg_state pg_conn_state(const pg_conn *conn);
 /* The process id of the server's side, while the state is PG_READY; 0: not known. */
 int64_t pg_conn_backend(const pg_conn *conn);
 
+/* Whether a pooler was seen that changes our sessions; then nothing is prepared any more, also
+ * after connecting anew. Where one connection has seen it, the others to the same target may be
+ * told. */
+bool pg_conn_is_pooled(const pg_conn *conn);
+void pg_conn_set_pooled(pg_conn *conn);
+
 /* Why the connection is PG_BROKEN. Valid until the next pg_conn_connect. */
 const pgq_error *pg_conn_error(const pg_conn *conn);
 

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+enum { MALFORMED_MAX = 3 };
+
 pgq_code speaker_init(speaker *s, const uuid *worker, const speaker_entrypoint *entrypoints,
                       size_t entrypoint_count, int64_t heartbeat_timeout_us, size_t capacity)
 {
@@ -362,12 +364,21 @@ static bool read_rows(speaker *s, pg_result *r, size_t first, size_t count)
         if (s->rows[i].entrypoint >= s->entrypoint_count)
             r->malformed = true;
     }
+    if (count > 0 && !r->malformed)
+        s->malformed = 0;
     return !r->malformed;
 }
 
-void speaker_malformed(sentence_reply *reply)
+void speaker_malformed(speaker *s, sentence_reply *reply)
 {
     reply->refused = true;
+    if (++s->malformed < MALFORMED_MAX) {
+        /* the schema was right when we connected: these may be somebody else's rows */
+        reply->class = SQLSTATE_CONNECTION;
+        (void)error_set(&reply->error, PGQ_E_CONNECTION_LOST,
+                        "the answer to a claim has other columns than a claim");
+        return;
+    }
     reply->class = SQLSTATE_SCHEMA;
     (void)error_set(&reply->error, PGQ_E_SCHEMA_MISMATCH,
                     "the columns of the queue table have other types than expected");
@@ -383,7 +394,7 @@ static void read_jobs(speaker *s, pg_reply *heard, sentence_reply *reply, size_t
     if (count > s->capacity)
         count = s->capacity; /* cannot happen: the statement has its limit */
     if (!read_rows(s, r, first, count)) {
-        speaker_malformed(reply);
+        speaker_malformed(s, reply);
         return;
     }
     if (count > 0)

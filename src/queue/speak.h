@@ -28,8 +28,9 @@ typedef struct speaker {
     uuid worker;
     char worker_text[UUID_TEXT_BYTES];
     int64_t heartbeat_timeout_us;
-    bool extras; /* the database has them, and has not refused them since the check */
-    int doubts;  /* refusals that may have been theirs */
+    bool extras;   /* the database has them, and has not refused them since the check */
+    int doubts;    /* refusals that may have been theirs */
+    int malformed; /* claims in a row whose rows were no jobs */
     const speaker_entrypoint *entrypoints; /* borrowed */
     size_t entrypoint_count;
     map by_name; /* entrypoint's name to its index plus one */

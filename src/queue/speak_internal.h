@@ -14,8 +14,9 @@ void speaker_add_proofs(params *p, const settle_item *items, size_t count);
 void speaker_add_outcomes(speaker *s, const settle_item *items, size_t count);
 void speaker_fill_job(const speaker *s, pgq_job *job, pg_result *r, size_t row, int payload_column,
                       const claimed_row *from);
-/* The rows were not what they should be. */
-void speaker_malformed(sentence_reply *reply);
+/* The rows were not what they should be: the session is not to be trusted any more, and when that
+ * goes on the schema is not. */
+void speaker_malformed(speaker *s, sentence_reply *reply);
 
 /* speak_log.c */
 /* The array of the entrypoints of which neither claims nor releases are logged. */

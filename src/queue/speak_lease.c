@@ -81,6 +81,8 @@ static bool read_leased(speaker *s, const sentence *what, pg_result *r, size_t c
             .picked_us = result_timestamp(r, i, 9),
         };
     }
+    if (count > 0 && !r->malformed)
+        s->malformed = 0;
     return !r->malformed;
 }
 
@@ -100,7 +102,7 @@ void speaker_read_lease(speaker *s, const sentence *what, pg_reply *heard, sente
     if (count > s->capacity)
         count = s->capacity; /* cannot happen: the statement has its limit */
     if (!read_leased(s, what, r, count)) {
-        speaker_malformed(reply);
+        speaker_malformed(s, reply);
         return;
     }
     for (size_t i = 0; i < count; i++)

@@ -110,6 +110,13 @@ static void set_claim_times(pgq_job *job, int64_t sent_us, int64_t heard_us, int
     atomic_store_explicit(&job->lease_until_us, until_us, memory_order_relaxed);
 }
 
+/* What one lane has found out, each of the others would find out by losing its session. */
+static void spread_pooled(drive *d)
+{
+    for (int i = 0; i < d->lane_count; i++)
+        pg_conn_set_pooled(d->lanes[i].conn);
+}
+
 /* The sentence is answered and, now that its sync has come, committed. */
 static void hear(drive_lane *lane)
 {
@@ -121,6 +128,8 @@ static void hear(drive_lane *lane)
     assert(lane->flight != NULL && lane->heard < lane->flight->count);
     said = &lane->flight->sentences[lane->heard];
     speaker_hear(&d->speaker, said, &lane->reply, &reply);
+    if (reply.refused && pg_conn_is_pooled(lane->conn))
+        spread_pooled(d);
     if (said->kind == SENTENCE_BEAT && !reply.refused && !reply.incomplete)
         atomic_store(&d->beaten_us, lane->flown_us);
     if (said->kind == SENTENCE_LEASE)

@@ -146,6 +146,14 @@ SCENARIOS = {
         skipped_unless="the machine lets a test make a network of its own"),
     "events.channel": Scenario(
         "a channel with dash, dot and upper case", "1.1", (52,), INTEGRATION),
+    # -- moving over, as docs/guide/from-python.md says
+    "moving.same-program": Scenario(
+        "the guide's program does the same in both languages", "3, 4"),
+    "moving.mixed": Scenario(
+        "both versions of it at once run each job once, and requeue what either holds", "4"),
+    "moving.back": Scenario("Python goes on with what a worker of ours leaves", "4"),
+    "moving.commands": Scenario(
+        "the guide says of each of Python's commands and options what there is here", "6"),
     # -- statistics, dashboards, command line
     "statistics.both-fold": Scenario(
         "both fold at once, with either spelling of the index and in any time zone: sums are the log's",

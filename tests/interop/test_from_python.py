@@ -93,6 +93,7 @@ def both_kinds(shop, side):
     return shop.enqueue(side, "receipt", [*ADDRESSES, "nobody"]) + shop.enqueue(side, "label", ["1", "2", "3"])
 
 
+@pytest.mark.scenario("moving.same-program")
 @pytest.mark.parametrize("producer", ["python", "c"])
 def test_both_programs_do_the_same_for_jobs_of_either(shop, producer):
     logs = {}
@@ -108,6 +109,7 @@ def test_both_programs_do_the_same_for_jobs_of_either(shop, producer):
     assert logs["c"] == logs["python"] and logs["c"].total() == 3 * 9 + 5 * 3
 
 
+@pytest.mark.scenario("moving.mixed")
 def test_a_mixed_fleet_delivers_each_job_once_and_what_one_side_holds_the_other_requeues(
     shop, pgqueuer, python_pgq
 ):
@@ -130,6 +132,7 @@ def test_a_mixed_fleet_delivers_each_job_once_and_what_one_side_holds_the_other_
     assert [worker.stop() for worker in workers.values()] == [0, 0]
 
 
+@pytest.mark.scenario("moving.back")
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_going_back_the_jobs_of_a_c_worker_go_to_python(shop, pgqueuer, python_pgq, end):
     """Also those that it had picked when it was killed."""
@@ -185,6 +188,7 @@ def table():
     return {name: ours for name, ours in re.findall(r"^\| `(.*?)` \| `?(.*?)`? \|", chapter, re.M)}
 
 
+@pytest.mark.scenario("moving.commands")
 def test_the_table_names_every_command_of_python_and_says_what_there_is_here(python_help, pgqueuer):
     rows = table()
     commands = {group: re.findall(r"^│ ([a-z]+) ", text.split("Commands ")[1], re.M)
@@ -206,6 +210,7 @@ def options_of(text):
     return {name for names in found for name in names if name}
 
 
+@pytest.mark.scenario("moving.commands")
 def test_options_of_python_are_options_here_under_the_same_names(python_help, pgqueuer):
     rows = {name: here for name, here in table().items() if here != NOT_YET}
     theirs = {name: options_of(text) - {"help"} for name, text in python_help("", *rows).items()}

@@ -222,6 +222,7 @@ def test_an_upgrade_under_load_fails_no_job(queue_db, spawn_worker, python_worke
     under_load(queue_db, workers, fleet)
 
 
+@pytest.mark.scenario("upgrade.under-load")
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("schema", ["0.21.0"] + (["1.1.0", "1.3.0", "1.4.0"] if LOAD_ROWS > 20_000 else []))
