@@ -1,5 +1,5 @@
-"""Carries out operations with the Python release as they come: a line of JSON each on stdin, a line of
-JSON with what came of it on stdout (tests/lib/differential.py says which)."""
+"""Carries out operations with the Python release as they come: a line of JSON each on stdin, ANSWER
+and what came of it on stdout (tests/interop/test_differential.py)."""
 
 import asyncio
 import json
@@ -43,10 +43,10 @@ async def carry_out(queries, what, arguments):
 
 
 async def main():
-    connection = await asyncpg.connect(os.environ["PGDSN"])
+    connection = await asyncpg.connect(os.environ["PGDSN"], server_settings={"application_name": "play"})
     queries = Queries(AsyncpgDriver(connection))
     for line in sys.stdin:
-        print(json.dumps(await carry_out(queries, *json.loads(line))), flush=True)
+        print("ANSWER", json.dumps(await carry_out(queries, *json.loads(line))), flush=True)
     await connection.close()
 
 
