@@ -78,12 +78,16 @@ class Players:
             self.ids += [None if i in self.ids else i for i in ids]
             return
         ids = [self.ids[number] for number in step.jobs if self.ids[number] is not None]
-        if ids and by_python:
-            self.ask(step.what, ids)
-        elif ids:
-            yes = ["--yes"] if step.what == "cancel" else []
-            done = self.tools.pgqueuer(step.what, *yes, *ids, dsn=self.database)
-            assert done.returncode in (0, 1, 6), done.stderr
+        if ids:
+            found = (self.ask if by_python else self.act_c)(step.what, ids)
+            self.results.append(f"{step.what} {found}")
+
+    def act_c(self, what, ids):
+        done = self.tools.pgqueuer(what, *(["--yes"] if what == "cancel" else []), *ids, dsn=self.database)
+        if done.returncode == 7:
+            return "duplicate"
+        assert done.returncode in (0, 1, 6), done.stderr  # some of the jobs are not there, or none
+        return None
 
     def crash(self):
         for worker in self.workers:

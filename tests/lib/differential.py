@@ -26,7 +26,7 @@ ENTRYPOINTS = {
     "patient": ("fail,hold,retry_executor=1:40", 2),
     "endless": ("watch", 3),
 }
-KEYS = ["k1", "k2", "k3", "k4"]
+KEYS = ["k1", "k2", "k3"]
 FAR_MS = 3_600_000  # is not due before the end
 
 
@@ -53,7 +53,7 @@ def _job(draw):
         payload=draw.choice([b"0", b"60"] if entrypoint == "again" else [None, b"", b"1", b"x" * 3000]),
         priority=draw.choice([0, 0, 1, -3, 7]),
         delay_ms=draw.choice([0, 0, 0, 0, 80, FAR_MS]),
-        dedupe_key=draw.choice([None, None, None, *KEYS]),
+        dedupe_key=draw.choice([None, None, *KEYS]),
         headers=draw.choice([None, None, "{}", '{"a": {"b": [1, "\\u00e9"]}}']),
     )
 
@@ -70,23 +70,28 @@ def _batch(draw):
     return jobs, on_conflict
 
 
+def _some(draw, what, jobs):
+    """Numbers of jobs, rather of such as the step finds in the queue."""
+    apt = {"requeue": {"kept", "patient"}, "cancel": {"kept", "patient", "endless"}}[what]
+    weights = [5 if job.entrypoint in apt or job.delay_ms == FAR_MS and what == "cancel" else 1 for job in jobs]
+    return sorted(set(draw.choices(range(len(jobs)), weights, k=draw.randrange(1, 6))))
+
+
 def script(seed, steps):
     """Every kind of step and of job happens, and a job runs at the crash."""
     draw = random.Random(seed)
     kinds = draw.choices(["enqueue", "cancel", "requeue"], [5, 3, 3], k=max(0, steps - 6))
     kinds += ["enqueue", "cancel", "requeue", "crash"]
     draw.shuffle(kinds)
-    played, known = [Step("enqueue", [NewJob(name, b"0") for name in ENTRYPOINTS])], len(ENTRYPOINTS)
+    played = [Step("enqueue", [NewJob(name, b"0") for name in ENTRYPOINTS])]
     for what in kinds:
         step = Step(what, by_python=draw.random() < 0.5)
         if what == "enqueue":
             step.jobs, step.on_conflict = _batch(draw)
-            known += len(step.jobs)
         elif what == "crash":
             played.append(Step("enqueue", [NewJob("endless"), NewJob("fine")], by_python=step.by_python))
-            known += 2
         else:
-            step.jobs = sorted(draw.sample(range(known), min(known, draw.randrange(1, 6))))
+            step.jobs = _some(draw, what, [job for one in played if one.what == "enqueue" for job in one.jobs])
         played.append(step)
     return played
 

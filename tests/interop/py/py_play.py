@@ -34,7 +34,10 @@ async def carry_out(queries, what, arguments):
     if what == "cancel":
         await queries.mark_job_as_cancelled(arguments)
     elif what == "requeue":
-        await queries.requeue_jobs(arguments)
+        try:
+            await queries.requeue_jobs(arguments)
+        except asyncpg.UniqueViolationError:  # an active job has taken the key of one meanwhile
+            return "duplicate"
     elif what == "fold":
         await queries.log_statistics(limit=1)  # folds the log first
     else:
