@@ -22,10 +22,10 @@ test-matrix: ## the integration and interop tests on PostgreSQL 14, 16, 17 and 1
 	@tools/build $(BUILD)
 	@tools/run-tests --build $(BUILD) --majors $(or $(MAJORS),14 16 17 18)
 
-soak: ## the core list on every way, with its long tests: fleets of 20 000 jobs, outages of 30 s
+soak: ## the core list on every way, with its long tests: fleets of 20 000 jobs, outages of 30 s, 50 seeds
 	@tools/bootstrap --for test
 	@tools/build $(BUILD)
-	@PGQUEUER_SOAK=1 tools/run-tests --build $(BUILD) --only python -- -m core
+	@PGQUEUER_SOAK=1 tools/run-tests --build $(BUILD) --only python -- -m 'core or soak'
 
 bench: ## the benchmarks, beside the bare loop, on a private server (BENCH=--quick or --full)
 	@tools/bootstrap --for test
