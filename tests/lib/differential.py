@@ -7,6 +7,7 @@ end was done differently. A job goes by its number in the script; each fleet has
 """
 
 import dataclasses
+import itertools
 import json
 import random
 import re
@@ -58,16 +59,16 @@ def _job(draw):
     )
 
 
-def _batch(draw):
-    on_conflict = draw.choice(["raise", "skip", "skip", "update_priority"])
+def _batch(draw, on_conflict):
     jobs = [_job(draw) for _ in range(draw.randrange(1, 6))]
     if on_conflict == "update_priority":  # which refuses a key that comes twice
+        jobs[0].dedupe_key = KEYS[0]
         taken = set()
         for job in jobs:
             if job.dedupe_key in taken:
                 job.dedupe_key = None
             taken.add(job.dedupe_key)
-    return jobs, on_conflict
+    return jobs
 
 
 def _some(draw, what, jobs):
@@ -83,11 +84,14 @@ def script(seed, steps):
     kinds = draw.choices(["enqueue", "cancel", "requeue"], [5, 3, 3], k=max(0, steps - 6))
     kinds += ["enqueue", "cancel", "requeue", "crash"]
     draw.shuffle(kinds)
-    played = [Step("enqueue", [NewJob(name, b"0") for name in ENTRYPOINTS])]
+    on_conflict = itertools.cycle(["update_priority", "skip", "raise"])
+    played = [Step("enqueue", [NewJob(name, b"0") for name in ENTRYPOINTS]
+                   + [NewJob("fine", priority=1, delay_ms=FAR_MS, dedupe_key=KEYS[0])])]
     for what in kinds:
         step = Step(what, by_python=draw.random() < 0.5)
         if what == "enqueue":
-            step.jobs, step.on_conflict = _batch(draw)
+            step.on_conflict = next(on_conflict)
+            step.jobs = _batch(draw, step.on_conflict)
         elif what == "crash":
             played.append(Step("enqueue", [NewJob("endless"), NewJob("fine")], by_python=step.by_python))
         else:
