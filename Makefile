@@ -17,7 +17,12 @@ test: ## all tests; the last line counts them
 	@tools/build $(BUILD)
 	@tools/run-tests --build $(BUILD)
 
-soak: ## the core list on every way, with its long tests, and upgrades of long tables: an hour
+test-matrix: ## the integration and interop tests on PostgreSQL 14, 16, 17 and 18 (MAJORS='14 18')
+	@tools/bootstrap --for matrix
+	@tools/build $(BUILD)
+	@tools/run-tests --build $(BUILD) --majors $(or $(MAJORS),14 16 17 18)
+
+soak: ## the core list on every way, with its long tests, upgrades of long tables, 50 seeds: an hour
 	@tools/bootstrap --for test
 	@tools/build $(BUILD)
 	@PGQUEUER_SOAK=1 tools/run-tests --build $(BUILD) --only python -- -m 'core or soak'
@@ -79,4 +84,4 @@ install: ## installs into PREFIX (/usr/local), under DESTDIR if that is set
 clean: ## removes what was built; .venv and the demo's data stay
 	@rm -rf $(BUILD) build-asan build-tsan build-clang
 
-.PHONY: help demo test bench bench-peers bench-peers-full check build asan tsan valgrind instructions lint format install clean
+.PHONY: help demo test test-matrix soak bench bench-peers bench-peers-full check build asan tsan valgrind instructions lint format install clean

@@ -146,6 +146,12 @@ SCENARIOS = {
         skipped_unless="the machine lets a test make a network of its own"),
     "events.channel": Scenario(
         "a channel with dash, dot and upper case", "1.1", (52,), INTEGRATION),
+    # -- whole fleets, other servers
+    "fleets.differential": Scenario(
+        "random operations end at the same whoever works: Python, ours, both", "4, 10"),
+    "majors.both-work": Scenario(
+        "install, work, upgrade and cancel on each supported major of PostgreSQL", "1, 2, 4",
+        skipped_unless="packages of that PostgreSQL can be had"),
     # -- moving over, as docs/guide/from-python.md says
     "moving.same-program": Scenario(
         "the guide's program does the same in both languages", "3, 4"),

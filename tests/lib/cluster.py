@@ -1,10 +1,10 @@
 """Private PostgreSQL servers. No test touches a server that it did not start."""
 
 import contextlib
+import functools
 import itertools
 import os
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 
+from lib import servers
 from lib.waiting import wait_until
 
 SUPERUSER = "postgres"
@@ -34,20 +35,6 @@ rm -rf "$1"
 """
 
 
-def bin_dir():
-    """Where initdb and postgres are: $PGQUEUER_PG_BINDIR, or the newest installed version."""
-    given = os.environ.get("PGQUEUER_PG_BINDIR")
-    if given:
-        return Path(given)
-    found = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if (path / "initdb").exists()]
-    if found:
-        return max(found, key=lambda path: int(path.parent.name.split(".")[0]))
-    initdb = shutil.which("initdb")
-    if initdb:
-        return Path(initdb).resolve().parent
-    raise RuntimeError("no PostgreSQL server programs found; set PGQUEUER_PG_BINDIR")
-
-
 def unprivileged_user():
     """The account that runs the server when the tests run as root, which PostgreSQL refuses."""
     for name in ("postgres", "nobody"):
@@ -60,7 +47,7 @@ def run_as(user):
     """The subprocess arguments that drop root; none when the tests do not run as root."""
     if os.geteuid() != 0:
         return {}
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
 
 
 def free_port():
@@ -143,7 +130,7 @@ class Cluster:
     }
     FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum_naptime": "10s"}
 
-    def __init__(self, durable=False, settings=None):
+    def __init__(self, durable=False, settings=None, bin_folder=None):
         self.folder = Path(tempfile.mkdtemp(prefix="pgqt-"))
         self.folder.chmod(0o755)
         self._names = itertools.count(1)
@@ -159,7 +146,7 @@ class Cluster:
             self.user = unprivileged_user()
             self.data = self.folder / "data"
             self.log_path = self.folder / "server.log"
-            self.bin = bin_dir()
+            self.bin = servers.reachable(bin_folder or servers.default_bin(), **run_as(self.user))
             self._settings = {**self.SETTINGS, **({} if durable else self.FAST), **(settings or {})}
             if os.geteuid() == 0:
                 os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
@@ -175,6 +162,11 @@ class Cluster:
         except BaseException:
             self.destroy()
             raise
+
+    @functools.cached_property
+    def major(self):
+        with psycopg.connect(self.dsn("postgres")) as connection:
+            return connection.info.server_version // 10000
 
     def _initdb(self):
         subprocess.run(

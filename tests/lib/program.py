@@ -159,6 +159,11 @@ class Process:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {deadline} s:\n{self.log()}") from None
 
+    def write(self, text):
+        """To the standard input of a process that was started with a pipe."""
+        self._process.stdin.write(text.encode())
+        self._process.stdin.flush()
+
     def send(self, number):
         self._process.send_signal(number)
 
