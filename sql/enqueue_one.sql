@@ -21,4 +21,4 @@ WITH inserted AS (
     INSERT INTO :log (job_id, status, priority, entrypoint)
     SELECT id, 'queued', $4, $1 FROM inserted WHERE $8::bool
 )
-SELECT 1::int8 AS ord, id FROM inserted
+SELECT 1::int8 AS ord, id::int8 FROM inserted

@@ -60,16 +60,23 @@ static size_t collect_known(engine *e, int64_t *known)
     return count;
 }
 
-/* Whether there is a job of which a settle or a release was never answered. One that is lost again
- * and again, as somebody keeps its row locked, is not waited for: when it is answered at last, what
- * was adopted is looked at once more. */
-static bool anything_uncertain(const engine *e)
+/* Whether the job may be in the queue by now, by a settle or a release of which no answer has come:
+ * then the claim whose reply was lost may have picked it again. One that is lost again and again,
+ * as somebody keeps its row locked, is not waited for: when it is answered at last, what was
+ * adopted is looked at once more. */
+static bool is_undecided(const engine_job *job)
+{
+    bool may_be_queued = job->state == JOB_RELEASING ||
+                         (job->state == JOB_SETTLING && job->outcome.status == PGQ_STATUS_QUEUED);
+
+    return job->state != JOB_REFUSED && job->losses < 2 && (job->uncertain || may_be_queued);
+}
+
+static bool anything_undecided(const engine *e)
 {
     for (int state = JOB_FINISHED; state < JOB_STATES; state++) {
         for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
-            const engine_job *job = LIST_ENTRY(link, engine_job, link);
-
-            if (state != JOB_REFUSED && job->uncertain && job->losses < 2)
+            if (is_undecided(LIST_ENTRY(link, engine_job, link)))
                 return true;
         }
     }
@@ -89,16 +96,15 @@ void engine_add_ghost(engine *e, int64_t now_us, int64_t backend, int32_t batch)
 }
 
 /* Takes what is picked for us and not known to us. No claim may be under way whose reply would make
- * some of it known, nor a lease, whose jobs may become picked ones before this is carried out. Nor
- * may a job be uncertain: its retry may have been carried out, and the claim whose reply was lost
- * may have picked it again. */
+ * some of it known, nor a lease, whose jobs may become picked ones before this is carried out, nor
+ * may a job be undecided. */
 void engine_add_adopt(engine *e, int64_t now_us, engine_lane *lane)
 {
     size_t free_records = e->jobs[JOB_FREE].count;
     sentence *s;
 
     if (now_us < e->adopt_at_us || now_us < e->claim_not_before_us || free_records == 0 ||
-        engine_outstanding(e, true) > 0 || anything_uncertain(e))
+        engine_outstanding(e, true) > 0 || anything_undecided(e))
         return;
     s = engine_add_sentence(lane, SENTENCE_ADOPT);
     s->of.adopt.batch = (int32_t)base_min_i64(e->config.batch_size, (int64_t)free_records);

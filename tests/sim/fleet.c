@@ -67,12 +67,18 @@ static void update_since(int64_t *since_us, bool holds, int64_t now_us)
 void fleet_update_idle(worker *who)
 {
     world *w = who->world;
-    bool settles = false, claims = has_room(who);
+    bool settles = false, claims = has_room(who), done = who->stopping && who->kept == 0;
 
     for (int i = 1; i < who->lane_count; i++) {
+        const connection *c = who->lanes[i];
+
         claims = claims && lane_good(who, i);
-        settles |= who->lanes[i] != NULL && who->lanes[i]->ready;
+        settles |= c != NULL && c->ready;
+        done = done && lane_good(who, i) && c->heard == c->said_count;
     }
+    for (const body *b = who->bodies; b != NULL; b = b->next)
+        done = done && !b->abandoned; /* its job is settled without it */
+    update_since(&who->done_since_us, done, w->now_us);
     update_since(&who->lanes_lost_us, !settles, w->now_us);
     update_since(&who->control_lost_us, who->lanes[0] == NULL || !who->lanes[0]->ready, w->now_us);
     update_since(&who->claims_since_us, claims, w->now_us);
@@ -311,6 +317,7 @@ void fleet_begin(world *w, bool may_drain, int64_t only_job)
         .tick_at_us = CLOCK_NEVER,
         .idle_since_us = CLOCK_NEVER,
         .claims_since_us = CLOCK_NEVER,
+        .done_since_us = CLOCK_NEVER,
         .disturbed_us = -1,
         .hampered_us = -BACKOFF_US,
         .held_up_us = -BACKOFF_US,

@@ -34,8 +34,8 @@ MUTANTS = {
         "            e->adopt_wanted = false;\n            engine_add_ghost"),
     "adopt_beside": (
         "engine_claim.c", "adopting while another claim is under way",
-        "        engine_outstanding(e, true) > 0 || anything_uncertain(e))",
-        "        anything_uncertain(e))"),
+        "        engine_outstanding(e, true) > 0 || anything_undecided(e))",
+        "        anything_undecided(e))"),
     "beat_finished_only": (
         "engine_plan.c", "no heartbeat for jobs that are with the pool",
         "            if (job->lost || job->lease != NULL || job->orphan)\n",

@@ -182,8 +182,10 @@ void network_close(worker *who, int lane)
     connection *c = who->lanes[lane];
 
     trace_add(who->world, "closes", who, lane, 0, 0);
-    if (network_silent(c) && c->ready)
+    if (network_silent(c) && c->ready) {
         count_path(who->world, PATH_GIVEN_UP);
+        who->held_up_us = base_max_i64(who->held_up_us, who->world->now_us);
+    }
     if (!c->cut && !c->dropped) /* what it waits for, as somebody's lock, may come yet */
         network_maybe_late(c, false);
     oracle_disturb(who, who->world->now_us);

@@ -313,7 +313,8 @@ void oracle_check_leases(worker *who)
         if (!b->forgotten && !b->kept && !b->abandoned && b->claim->lease != NULL &&
             b->claim->demoted && (b->claim->lease->ended_heard || b->claim->resolved) &&
             !b->told_lost &&
-            (b->state == BODY_RUNNING || b->state == BODY_PARKED || b->state == BODY_RESTING))
+            (b->state == BODY_RUNNING || b->state == BODY_PARKED ||
+             (b->state == BODY_RESTING && b->cancelled_us == CLOCK_NEVER)))
             violated(w, "I2: worker %d has not heard that job %lld runs on as a picked one",
                      (int)who->serial, (long long)b->token.id);
     }

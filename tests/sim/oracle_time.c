@@ -11,7 +11,8 @@ enum {
     SWEPT_US = 200 * 1000,     /* of sweeps whose replies took as long as those of a good network */
     ORPHAN_US = 2 * SECOND_US, /* within this an idle worker adopts what it lost */
     AWAY_US = 36 * SECOND_US,  /* a stopping worker waits so long for a lost database */
-    HURRY_US = 1200 * 1000
+    HURRY_US = 1200 * 1000,
+    DONE_US = 2000 * 1000 /* the end of a worker that has nothing left */
 };
 
 /* Whether a claim that its owner does not know of has to wait for the heartbeat timeout: it was
@@ -121,15 +122,26 @@ static void check_beside(world *w, const model_row *row, const worker *who, int6
                  (long long)row->id, (long long)(w->now_us - since_us) / 1000, (int)who->serial);
 }
 
+/* A lane of it waits for an answer that never comes: it may be the one that looks. */
+static bool waits_in_vain(const worker *who)
+{
+    for (int i = 1; i < who->lane_count; i++) {
+        const connection *c = who->lanes[i];
+
+        if (c != NULL && c->open && !c->cut && network_silent(c))
+            return true;
+    }
+    return false;
+}
+
 /* A worker that knows that it cannot hear anything looks by itself. */
 static void check_beside_deaf(world *w, const model_row *row, const worker *who, int64_t due_us)
 {
     int64_t deaf_us = base_min_i64(who->deaf_noted_us, who->control_lost_us);
     int64_t since_us = base_max_i64(base_max_i64(due_us, who->claims_since_us), deaf_us);
 
-    if (deaf_us == CLOCK_NEVER || who->claims_since_us == CLOCK_NEVER)
+    if (deaf_us == CLOCK_NEVER || who->claims_since_us == CLOCK_NEVER || waits_in_vain(who))
         return;
-
     if (who->held_up_us > since_us - BACKOFF_US || w->now_us < who->claim_lost_us + GHOST_US ||
         w->now_us - since_us <= DEAF_POLL_US + extra_wait(w, row->entrypoint))
         return;
@@ -210,6 +222,12 @@ static void check_stopping(const worker *who)
     if (who->hurried_us != CLOCK_NEVER &&
         w->now_us > base_max_i64(who->hurried_us, who->frozen_until_us) + HURRY_US)
         violated(w, "I4: worker %d was hurried and has not ended", (int)who->serial);
+    if (who->done_since_us != CLOCK_NEVER &&
+        w->now_us > base_max_i64(base_max_i64(who->done_since_us, who->frozen_until_us),
+                                 base_max_i64(who->disturbed_us, who->claim_lost_us + GHOST_US)) +
+                        DONE_US)
+        violated(w, "I4: worker %d, asked to stop, has nothing left to do and does not end",
+                 (int)who->serial);
     if (!who->stopping || who->lanes_lost_us == CLOCK_NEVER)
         return;
     since_us = base_max_i64(since_us, who->lanes_lost_us);

@@ -283,6 +283,7 @@ struct worker {
     int64_t idle_since_us;   /* CLOCK_NEVER: it is not idle */
     int64_t claims_since_us; /* the same, without regard to the control lane */
     int64_t stop_us, hurried_us;
+    int64_t done_since_us;   /* it stops and has nothing left; CLOCK_NEVER: it has, or does not */
     int64_t control_lost_us; /* since when it has no control lane; CLOCK_NEVER: it has one */
     int64_t deaf_noted_us;   /* CLOCK_NEVER: its listener has not failed, or is restored */
     int64_t settled_us;      /* the first settle since the last aggregation; CLOCK_NEVER: none */
