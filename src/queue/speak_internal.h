@@ -1,5 +1,5 @@
-/* The inside of the translator: speak.c (the table of sentences, the row lane), speak_lease.c (the
- * lease lane), speak_log.c (what is logged). */
+/* The inside of the translator: speak.c (the table of sentences, saying those of the row lane),
+ * speak_hear.c (their answers), speak_lease.c (the lease lane), speak_log.c (what is logged). */
 #ifndef QUEUE_SPEAK_INTERNAL_H
 #define QUEUE_SPEAK_INTERNAL_H
 
@@ -8,15 +8,25 @@
 /* speak.c */
 /* The names of the shares' entrypoints. */
 void speaker_add_names(speaker *s, const claim_share *shares, size_t count);
-/* Two arrays: ids, `updated`. */
-void speaker_add_proofs(params *p, const settle_item *items, size_t count);
+/* Two arrays, ids and `updated`, of tokens that are `stride` bytes apart. */
+void speaker_add_tokens(params *p, const claim_token *first, size_t stride, size_t count);
 /* Three arrays: statuses, delays, tracebacks. */
 void speaker_add_outcomes(speaker *s, const settle_item *items, size_t count);
+
+/* speak_hear.c */
 void speaker_fill_job(const speaker *s, pgq_job *job, pg_result *r, size_t row, int payload_column,
                       const claimed_row *from);
 /* The rows were not what they should be: the session is not to be trusted any more, and when that
  * goes on the schema is not. */
 void speaker_malformed(speaker *s, sentence_reply *reply);
+void speaker_read_check(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
+void speaker_read_claim(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
+void speaker_read_adopt(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
+void speaker_read_survey(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
+void speaker_read_places(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
+void speaker_read_beat(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
+void speaker_read_probe(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
+void speaker_read_nothing(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
 
 /* speak_log.c */
 /* The array of the entrypoints of which neither claims nor releases are logged. */

@@ -204,7 +204,7 @@ void speaker_add_resolve(speaker *s, const sentence *what)
     size_t count = what->of.settle.count;
     params *p = &s->params;
 
-    speaker_add_proofs(p, items, count);
+    speaker_add_tokens(p, &items->token, sizeof(*items), count);
     param_array_begin(p, PG_OID_INT4, count);
     for (size_t i = 0; i < count; i++)
         element_int4(p, items[i].attempts);

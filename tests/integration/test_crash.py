@@ -218,3 +218,17 @@ def test_a_server_restart_in_the_middle_of_enqueueing(
     drain(own_queue_db, args=["ok"])
     invariants.check_kept(own_queue_db, acknowledged)
     invariants.check_single(journal, acknowledged)
+
+
+@pytest.mark.parametrize("lane", ["row", "lease"])
+def test_answers_with_other_columns_lose_the_lane_and_the_third_in_a_row_ends_the_worker(
+    queue_db, produce, spawn_worker, journal, lane
+):
+    """As the answers of somebody else do that an old pooler hands out."""
+    worker = spawn_worker(queue_db, "--lane", lane, "--lanes", "1", args=["ok"])
+    queue_db.execute("ALTER TABLE pgqueuer ALTER attempts TYPE bigint")
+    [job_id] = produce(queue_db, [NewJob("ok", b"")])
+    assert worker.wait(30) == 4, worker.log()
+    lost = [line for line in worker.events("connection.lost") if "other columns than a claim" in line]
+    assert len(lost) >= 1 and "other types than expected" in worker.log()
+    assert journal.runs() == [] and queue_db.job(job_id) is not None

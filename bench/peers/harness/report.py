@@ -188,7 +188,7 @@ def _machine(document):
         ["machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
                     f" {machine['kernel']}; workers, producers and the server share it"],
         ["PostgreSQL", f"{server['version']}; {settings}"],
-        ["run", f"{_rounds(document)}, {document['minutes']} minutes with the installation"],
+        ["run", f"{_rounds(document)}, {document['minutes']} minutes with what had to be installed"],
     ]).replace("---:", "---")
 
 
