@@ -3,7 +3,7 @@
  * has settled something, and twice: while another worker folds, ours is left out, and what was
  * written meanwhile may have been passed over by that. So the last one comes when a fold that was
  * under way at the one before is over: a worker that was killed may have left that to its session.
- */
+ * Both kinds exclude each other on the server, so a worker has one fold under way at most. */
 #include "worker/engine_internal.h"
 
 enum {
@@ -74,6 +74,8 @@ static int due(const engine *e, int64_t now_us)
 {
     int kind = 0;
 
+    if (engine_any_said(e, SENTENCE_AGGREGATE))
+        return FOLD_KINDS;
     while (kind < FOLD_KINDS && now_us < due_us(&e->folds[kind]))
         kind++;
     return e->state == ENGINE_RUNNING ? kind : FOLD_KINDS;
@@ -132,7 +134,7 @@ void engine_fold_lost(engine *e, int64_t now_us, const sentence *said)
     int kind = kind_of(said);
 
     e->folds[kind].at_us = now_us + interval_us(e, kind);
-    e->folds[kind].last_at_us = 0;
+    e->folds[kind].last_at_us = now_us + FOLD_LONGEST_US; /* its session may be at it yet */
     if (e->folds[kind].rounds == 0)
         e->folds[kind].rounds = 1;
 }
@@ -141,6 +143,8 @@ int64_t engine_fold_deadline(const engine *e)
 {
     int64_t at = CLOCK_NEVER;
 
+    if (engine_any_said(e, SENTENCE_AGGREGATE))
+        return CLOCK_NEVER;
     for (int kind = 0; kind < FOLD_KINDS; kind++)
         at = base_min_i64(at, due_us(&e->folds[kind]));
     return at;

@@ -254,7 +254,9 @@ def test_a_small_run_measures_every_cell_of_ours_and_of_the_bare_loop(small_run)
             assert found["rss_mib"]["median"] > 0 and found["statements_per_job"]["median"] is not None
         assert len(document["cells"][cell]) == {"drain": 6, "bulk": 4}.get(cell, 5)
     for way, found in document["cells"]["latency"].items():
-        assert 0 < found["p50_ms"]["median"] <= found["p99_ms"]["median"] <= found["max_ms"]["median"], way
+        # Below 0: in hand before the producer knew of its commit, which happens on a busy machine.
+        assert found["p50_ms"]["median"] <= found["p99_ms"]["median"] <= found["max_ms"]["median"], way
+        assert all(-1000 < found[f"{figure}_ms"]["median"] < 10_000 for figure in ("p50", "p99", "max")), way
 
 
 @pytest.mark.timeout(RUN_SECONDS + 30)

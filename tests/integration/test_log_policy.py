@@ -81,10 +81,17 @@ def finished(database):
     return database.job_count("status <> 'failed'") == 0
 
 
+def left(database):
+    return database.rows(
+        "SELECT id, entrypoint, status::text, attempts, queue_manager_id, execute_after - now() "
+        "FROM pgqueuer WHERE status <> 'failed' ORDER BY id LIMIT 5")
+
+
 def wait_folded(database, extras=True):
     wait_until(lambda: finished(database) and unaggregated(database) == 0
                and (not extras or pending(database) == 0), 20,
-               lambda: f"{unaggregated(database)} log rows and perhaps counts are left")
+               lambda: f"left: jobs {left(database)}, {unaggregated(database)} log rows, "
+                       f"{pending(database) if extras else 0} counts")
 
 
 @pytest.mark.parametrize("policy", LOGGED)

@@ -137,6 +137,7 @@ static void draw_probes(world *w)
     w->probe_interval_us = (int64_t)MS * intervals_ms[between(w, 0, 3)];
     w->probe_timeout_us = (int64_t)MS * timeouts_ms[between(w, 0, 2)];
     w->aggregate_us = (int64_t)MS * folds_ms[between(w, 0, 3)];
+    w->extras = chance(w, 5000);
 }
 
 /* Between 20 ms and 5 s, and a quarter of the heartbeat timeout at most. */

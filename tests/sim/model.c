@@ -306,7 +306,8 @@ void model_execute(model *m, int64_t now_us, const model_caller *caller, const s
         survey(m, caller, ret_reply);
         break;
     case SENTENCE_AGGREGATE:
-        aggregate(m);
+        if (!s->of.aggregate.counts)
+            aggregate(m);
         break;
     case SENTENCE_LEASE:
         model_lease(m, now_us, caller, s, ret_reply);

@@ -515,6 +515,10 @@ MUTANTS = {
         "engine_fold.c", "what is settled during a fold is never folded",
         "    if ((reply->refused || full) && fold->rounds == 0)",
         "    fold->rounds = 0;\n    if (reply->refused || full)"),
+    "fold_beside": (
+        "engine_fold.c", "the log and the counts are folded at one time",
+        "    if (engine_any_said(e, SENTENCE_AGGREGATE))\n        return FOLD_KINDS;\n",
+        ""),
 }
 
 MISSING = """#include <stdio.h>

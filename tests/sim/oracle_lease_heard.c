@@ -61,7 +61,7 @@ static void commit_heard(connection *c, const sentence_reply *r)
     if (r->refused)
         return;
     if (lease->concluding)
-        who->settled_us = base_min_i64(who->settled_us, w->now_us);
+        oracle_to_fold(who);
     if (who->announced_us < lease->committed_us && left_unstarted(w, lease))
         who->announce_us = base_min_i64(who->announce_us, w->now_us);
 }

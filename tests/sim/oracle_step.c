@@ -153,6 +153,24 @@ static void claim_sent(worker *who, const sentence *s)
         who->adopt_due = who->adopt_soon = false;
 }
 
+/* The server lets one fold in at a time, and what the other one has passed over is left. */
+static void fold_sent(connection *c, const sentence *s)
+{
+    worker *who = c->owner;
+
+    who->settled_us[s->of.aggregate.counts] = CLOCK_NEVER;
+    for (int i = 0; i < who->lane_count; i++) {
+        const connection *other = who->lanes[i];
+
+        if (other == NULL || other == c || !other->open)
+            continue;
+        for (size_t k = other->heard; k < other->said_count; k++) {
+            if (other->said[k].kind == SENTENCE_AGGREGATE)
+                violated(who->world, "I6: worker %d has two folds under way", (int)who->serial);
+        }
+    }
+}
+
 void oracle_sent(connection *c, const sentence *s)
 {
     if (claims(s))
@@ -162,7 +180,7 @@ void oracle_sent(connection *c, const sentence *s)
     else if (s->kind == SENTENCE_RELEASE)
         release_sent(c->owner, s);
     else if (s->kind == SENTENCE_AGGREGATE)
-        c->owner->settled_us = CLOCK_NEVER;
+        fold_sent(c, s);
     else
         oracle_lease_sent(c, s);
     for (size_t i = 0; s->kind == SENTENCE_BEAT && i < s->of.tokens.count; i++)
@@ -448,7 +466,7 @@ void oracle_unanswered(worker *who, const sentence *s)
         who->claim_lost_us = who->world->now_us;
     }
     if (s->kind == SENTENCE_AGGREGATE)
-        who->settled_us = who->world->now_us;
+        who->settled_us[s->of.aggregate.counts] = who->world->now_us;
     land_all(who, s, false);
 }
 
@@ -469,10 +487,16 @@ static void beat_heard(connection *c, const sentence *s, const sentence_reply *r
     }
 }
 
+void oracle_to_fold(worker *who)
+{
+    for (int counts = 0; counts < 2; counts++)
+        who->settled_us[counts] = base_min_i64(who->settled_us[counts], who->world->now_us);
+}
+
 static void settle_heard(worker *who, const sentence *s, const sentence_reply *r)
 {
     if (!r->refused)
-        who->settled_us = base_min_i64(who->settled_us, who->world->now_us);
+        oracle_to_fold(who);
     else if (r->class == SQLSTATE_DATA && s->of.settle.count > 1)
         count_path(who->world, PATH_BISECTED);
 }
@@ -508,7 +532,7 @@ void oracle_heard(connection *c, const sentence *s, const sentence_reply *r)
     else if (s->kind == SENTENCE_PROBE)
         probe_heard(who, r);
     else if (s->kind == SENTENCE_AGGREGATE && r->refused)
-        who->settled_us = who->world->now_us;
+        who->settled_us[s->of.aggregate.counts] = who->world->now_us;
     for (size_t i = 0; s->kind == SENTENCE_RELEASE && r->refused && i < s->of.tokens.count; i++)
         oracle_claim_of(who->world, &s->of.tokens.tokens[i])->release_refused = true;
 }

@@ -235,26 +235,30 @@ static void check_stopping(const worker *who)
         violated(w, "I4: worker %d, asked to stop, waits for a lost database", (int)who->serial);
 }
 
-/* What was settled is to be folded, up to a fifth later than the interval. */
-static void check_folding(const worker *who)
+/* What was settled is to be folded, up to a fifth later than the interval, or three seconds after a
+ * fold whose session was lost, and after the other kind. */
+static void check_folding(const worker *who, bool counts)
 {
     world *w = who->world;
-    int64_t bound_us = who->config.aggregate_interval_us * 6 / 5 + 2 * SECOND_US;
-    int64_t since_us = base_max_i64(who->settled_us, who->idle_since_us);
+    int64_t interval_us = base_max_i64(who->config.aggregate_interval_us, 3 * SECOND_US);
+    int64_t bound_us = interval_us * 6 / 5 + 3 * SECOND_US;
+    int64_t since_us = base_max_i64(who->settled_us[counts], who->idle_since_us);
 
-    if (!who->alive || who->config.aggregate_interval_us == 0 || who->settled_us == CLOCK_NEVER ||
-        who->idle_since_us == CLOCK_NEVER)
+    if (!who->alive || who->config.aggregate_interval_us == 0 ||
+        who->settled_us[counts] == CLOCK_NEVER || who->idle_since_us == CLOCK_NEVER ||
+        (counts && !w->extras))
         return;
     if (w->now_us - base_max_i64(since_us, who->disturbed_us) > bound_us)
-        violated(w, "I6: worker %d has not folded the log for %lld ms", (int)who->serial,
-                 (long long)(w->now_us - since_us) / 1000);
+        violated(w, "I6: worker %d has not folded the %s for %lld ms", (int)who->serial,
+                 counts ? "counts" : "log", (long long)(w->now_us - since_us) / 1000);
 }
 
 void oracle_check_waiting(world *w)
 {
     for (size_t i = 0; i < w->worker_count && !w->failed; i++) {
         check_stopping(w->workers[i]);
-        check_folding(w->workers[i]);
+        check_folding(w->workers[i], false);
+        check_folding(w->workers[i], true);
     }
     if (w->closing)
         return;

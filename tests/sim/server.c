@@ -112,6 +112,8 @@ void server_carry_out(connection *c, const sentence *s, sentence_reply *reply, b
     oracle_executed(c, s, reply, late);
     if (s->kind == SENTENCE_ADOPT)
         add_ghosts(c, s, reply);
+    if (s->kind == SENTENCE_CHECK)
+        reply->extras = w->extras;
     if (s->kind == SENTENCE_END_STUCK)
         reply->number = server_end_stuck(w, s->of.end_stuck.age_us);
     if (s->kind == SENTENCE_LEASE && !late && w->now_us < who->frozen_until_us)

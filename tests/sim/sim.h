@@ -286,7 +286,8 @@ struct worker {
     int64_t done_since_us;   /* it stops and has nothing left; CLOCK_NEVER: it has, or does not */
     int64_t control_lost_us; /* since when it has no control lane; CLOCK_NEVER: it has one */
     int64_t deaf_noted_us;   /* CLOCK_NEVER: its listener has not failed, or is restored */
-    int64_t settled_us;      /* the first settle since the last aggregation; CLOCK_NEVER: none */
+    int64_t settled_us[2];   /* the first settle since the last fold of the log, and of the counts;
+                              * CLOCK_NEVER: none */
     bool was_deaf;           /* its listener has failed */
     bool may_end;            /* something was refused that ends a run */
     /* the same, for the time after the actions that the engine had decided on before */
@@ -340,6 +341,7 @@ struct world {
     size_t entry_count;
     bool same_limits;  /* for all workers */
     bool parks, rests; /* its handlers may */
+    bool extras;       /* its database counts: there are two kinds of folds */
     int retry_share;   /* of 100 runs */
     int64_t probe_interval_us, probe_timeout_us, aggregate_us;
     int64_t heartbeat_us, dequeue_us, longest_handler_us;
@@ -515,6 +517,8 @@ void oracle_resolving(worker *who, const sentence *s);
 void oracle_announced(worker *who);
 void oracle_resolved(worker *who, const sentence *s, const sentence_reply *r);
 void oracle_lease_heard(connection *c, const sentence *s, const sentence_reply *r);
+/* A settle of it went well: both kinds of folds are due. */
+void oracle_to_fold(worker *who);
 void oracle_lease_unanswered(connection *c);
 void oracle_lease_began(const body *b);
 /* Whether a claim has brought a job of which the worker has a record, since its lease was lost. */
