@@ -60,6 +60,7 @@ static const struct {
      "        FROM :queue AS q\n"
      "        WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()\n"
      "              AND q.priority = cursor.priority AND q.id > cursor.id AND q.id <> ALL ($5)\n"
+     "              AND CASE q.xmax WHEN 0 THEN true ELSE false END\n"
      "        ORDER BY q.priority DESC, q.id\n"
      "        LIMIT $1\n"
      "        FOR UPDATE OF q SKIP LOCKED\n"

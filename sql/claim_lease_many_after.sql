@@ -49,6 +49,7 @@ WITH span AS MATERIALIZED (
             FROM :queue AS q
             WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
                   AND q.priority = s.priority AND q.id > s.after AND q.id <> ALL ($5)
+                  AND CASE q.xmax WHEN 0 THEN true ELSE false END
             ORDER BY q.priority DESC, q.id
             LIMIT $1
         ) AS due
@@ -82,6 +83,7 @@ WITH span AS MATERIALIZED (
         FROM :queue AS q
         WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority = s.priority AND q.id > s.after AND q.id <> ALL ($5)
+              AND CASE q.xmax WHEN 0 THEN true ELSE false END
         ORDER BY q.priority DESC, q.id
         LIMIT s.most
         FOR UPDATE SKIP LOCKED

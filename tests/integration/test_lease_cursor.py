@@ -1,6 +1,6 @@
 """Cursors of the lease lane: a worker under saturation looks behind what it has claimed already. What it
-has passed, a row that committed late, a retry, a release, a deferred job, one with another priority, it
-finds all the same, in time, whether or not somebody holds the server's horizon back."""
+has passed, a row that committed late or was locked once, a retry, a release, a deferred job, one with
+another priority, it finds all the same, in time, whether or not somebody holds the server's horizon back."""
 
 import time
 
@@ -78,7 +78,13 @@ def test_what_the_cursors_have_passed_is_found_in_time_under_saturation(
     work = Saturated(queue_db, produce, spawn_worker, journal)
     waited = {}
 
+    touched = work.backlog[int(BACKLOG * 0.09):][:3]
+    with queue_db.connect(autocommit=False) as toucher:
+        toucher.execute("SELECT FROM pgqueuer WHERE id = ANY (%s) FOR UPDATE", [touched])
+        toucher.rollback()
     work.wait_passed(0.1)
+    waited["locked before"] = work.wait_started(touched, time.monotonic_ns(), "rows locked before")
+
     work.late.commit()
     waited["committed late"] = work.wait_started(work.committed_late, time.monotonic_ns(), "late rows")
 
