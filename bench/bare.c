@@ -30,6 +30,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
+static const char EVENTS[] = "later";
+
 enum {
     CONNECTIONS_MAX = 8,
     BATCH_MAX = 1000,
@@ -244,14 +246,20 @@ static void send_settle(lane *a)
 {
     bool quiet = strcmp(a->loop->policy, "failures") == 0;
     unsigned char log_rows[4];
-    const char *values[] = {(char *)a->places, (char *)log_rows};
-    int lengths[] = {ARRAY_HEAD_BYTES + a->rows * (4 + TID_BYTES), sizeof(log_rows)};
-    int formats[] = {1, 1};
+    const char *values[3] = {(char *)a->places};
+    int lengths[3] = {ARRAY_HEAD_BYTES + a->rows * (4 + TID_BYTES)}, formats[] = {1, 1, 1};
+    int count = 1;
 
     array_head(a->places, TID_OID, a->rows);
     put(log_rows, strcmp(a->loop->policy, "full") == 0 ? 2 : 1, 4);
-    if (PQsendQueryPrepared(a->conn, quiet ? "settle_quiet" : "settle_done_counted", quiet ? 1 : 2,
-                            values, lengths, formats, 1) == 0 ||
+    if (!quiet) {
+        values[count] = (char *)log_rows;
+        lengths[count++] = sizeof(log_rows);
+    }
+    values[count] = EVENTS; /* nobody is told that jobs are done */
+    lengths[count++] = sizeof(EVENTS) - 1;
+    if (PQsendQueryPrepared(a->conn, quiet ? "settle_quiet" : "settle_done_counted", count, values,
+                            lengths, formats, 1) == 0 ||
         PQpipelineSync(a->conn) == 0)
         die("sending", a->conn);
 }

@@ -13,7 +13,9 @@
 -- log: none
 -- notify: none
 /* pgqueuer lease */
-WITH first_ones AS MATERIALIZED (
+WITH running AS MATERIALIZED (
+    SELECT ARRAY(SELECT xid::xid FROM pg_snapshot_xip(pg_current_snapshot()) AS xid) AS xids
+), first_ones AS MATERIALIZED (
     SELECT due.place
     FROM unnest($2::text[]) WITH ORDINALITY AS e (entrypoint, place)
     CROSS JOIN LATERAL (
@@ -21,6 +23,8 @@ WITH first_ones AS MATERIALIZED (
         FROM :queue AS q
         WHERE q.entrypoint = e.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
               AND q.id <> ALL ($5::int8[])
+              AND CASE WHEN q.xmax = 0 THEN true
+                       ELSE q.xmax <> ALL ((SELECT xids FROM running)::xid[]) END
         ORDER BY q.priority DESC, q.id
         LIMIT $1
     ) AS due
@@ -39,6 +43,8 @@ WITH first_ones AS MATERIALIZED (
         FROM :queue AS q
         WHERE q.entrypoint = ($2)[s.place] AND q.status = 'queued' AND q.execute_after <= now()
               AND q.id <> ALL ($5::int8[])
+              AND CASE WHEN q.xmax = 0 THEN true
+                       ELSE q.xmax <> ALL ((SELECT xids FROM running)::xid[]) END
         ORDER BY q.priority DESC, q.id
         LIMIT s.most
         FOR UPDATE SKIP LOCKED

@@ -1,17 +1,19 @@
 -- settle_done: ends leased jobs that were successful, in their transaction, and logs it.
 -- $1 tid[]  places of the rows, which the transaction has locked
 -- $2 int4   log rows a job: 1, its end; 2, with `picked` before it
+-- $3 text   now; later: the event of the delete is not sent, whoever calls this announces it
 -- locks: none that the transaction does not have
 -- index: none to find the rows
 -- log: successful, and picked, $2 a job; times are those of the claim and of the settle
 -- counted: what is logged, into the counts; such log rows count as aggregated
--- notify: table_changed_event delete, by the trigger, with the commit
+-- notify: table_changed_event delete, by the trigger, with the commit; none if $3 is later and the
+-- trigger's function is ours
 /* pgqueuer lease */
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS ended
 ), gone AS (
     DELETE FROM :queue
-    WHERE ctid = ANY ($1)
+    WHERE ctid = ANY ($1) AND (SELECT set_config('pgqueuer_c.events', $3, true)) IS NOT NULL
     RETURNING id, priority, entrypoint
 ), kind AS MATERIALIZED (
     SELECT 'picked' AS status, now() AS created WHERE $2 = 2

@@ -27,7 +27,7 @@ typedef enum sentence_kind {
     SENTENCE_CONCLUDE,  /* write what became of leased jobs, in their transaction */
     SENTENCE_COMMIT,    /* end that transaction; refused if it was rolled back instead */
     SENTENCE_RESOLVE,   /* as CONCLUDE, by itself, for jobs whose lease was lost */
-    SENTENCE_ANNOUNCE,  /* tell the fleet that jobs have become free */
+    SENTENCE_ANNOUNCE,  /* tell the fleet that jobs have become free, or are done */
     SENTENCE_END_STUCK, /* end sessions of frozen workers that hold leases and are not idle */
     SENTENCE_HORIZON    /* who holds back the removal of dead rows? */
 } sentence_kind;
@@ -114,7 +114,9 @@ typedef struct sentence {
         struct {
             const settle_item *items;
             size_t count;
-            int64_t wait_us; /* resolve: for locks */
+            int64_t wait_us;  /* resolve: for locks */
+            bool event_later; /* conclude: where all were successful, the event of their deletes
+                                 may be left to an ANNOUNCE */
         } settle;
         struct {
             const claim_token *tokens;
@@ -134,6 +136,9 @@ typedef struct sentence {
             const claim_cursor *cursors;
             size_t cursor_count;
         } lease;
+        struct {
+            bool done; /* jobs are done, not free */
+        } announce;
         struct {
             int64_t age_us; /* of a transaction that is stuck */
         } end_stuck;

@@ -305,7 +305,7 @@ static const struct speech {
     [SENTENCE_CONCLUDE] = {COUNTED(SETTLE_LEASE), speaker_add_conclude, speaker_read_stamps},
     [SENTENCE_COMMIT] = {ALIKE(COMMIT), add_nothing, speaker_read_commit},
     [SENTENCE_RESOLVE] = {COUNTED(RESOLVE), speaker_add_resolve, speaker_read_stamps},
-    [SENTENCE_ANNOUNCE] = {ALIKE(ANNOUNCE), add_nothing, speaker_read_nothing},
+    [SENTENCE_ANNOUNCE] = {ALIKE(ANNOUNCE), speaker_add_announce, speaker_read_nothing},
     [SENTENCE_END_STUCK] = {ALIKE(LEASE_END), speaker_add_end_stuck, speaker_read_end_stuck},
     [SENTENCE_HORIZON] = {ALIKE(HORIZON), add_nothing, speaker_read_horizon},
 };

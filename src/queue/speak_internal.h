@@ -45,6 +45,7 @@ statement_id speaker_conclusion(const speaker *s, const sentence *what);
 void speaker_add_conclude(speaker *s, const sentence *what);
 void speaker_add_resolve(speaker *s, const sentence *what);
 void speaker_read_stamps(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
+void speaker_add_announce(speaker *s, const sentence *what);
 void speaker_add_end_stuck(speaker *s, const sentence *what);
 void speaker_read_end_stuck(speaker *s, const sentence *what, pg_reply *heard,
                             sentence_reply *reply);

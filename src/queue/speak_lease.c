@@ -161,6 +161,7 @@ static void add_done(speaker *s, const sentence *what)
     param_array_end(p);
     if (speaker_logs_end(s, &items[0]))
         param_int4(p, policy_of(s, &items[0]) == PGQ_LOG_POLICY_FULL ? 2 : 1);
+    param_text(p, what->of.settle.event_later ? "later" : "now");
 }
 
 static void add_ids(params *p, const settle_item *items, size_t count)
@@ -254,6 +255,11 @@ void speaker_read_commit(speaker *s, const sentence *what, pg_reply *heard, sent
 }
 
 /* ---- around leases ---- */
+
+void speaker_add_announce(speaker *s, const sentence *what)
+{
+    param_text(&s->params, what->of.announce.done ? "delete" : "update");
+}
 
 void speaker_add_end_stuck(speaker *s, const sentence *what)
 {

@@ -196,10 +196,10 @@ static void take_notifications(drive_lane *lane)
     now_us = clock_monotonic_us();
     if (heard)
         engine_heard(d->engine, now_us);
+    if (freed)
+        engine_freed(d->engine, now_us);
     if (work)
         engine_notified(d->engine, now_us);
-    else if (freed)
-        engine_freed(d->engine, now_us);
     if (heard)
         drive_carry_out(d);
 }

@@ -397,6 +397,7 @@ void engine_notified(engine *e, int64_t now_us)
 void engine_freed(engine *e, int64_t now_us)
 {
     engine_heard(e, now_us);
+    engine_done_told(e, now_us);
     if (!e->slot_wanted)
         return;
     if (now_us < e->freed_not_before_us) {

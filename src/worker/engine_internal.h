@@ -107,6 +107,7 @@ typedef struct engine_lease {
     bool failed;   /* it can only be rolled back */
     bool ending;   /* its end is sent, or waits for the fence */
     bool released; /* jobs of it were left unstarted */
+    bool untold;   /* what it has settled sends no event */
     uint64_t fence;
     int64_t until_us;   /* when it is to end */
     int64_t stirred_us; /* when it began, or one of its jobs ended last */
@@ -246,6 +247,8 @@ struct engine {
     int64_t claim_not_before_us, settle_not_before_us;
     int64_t poll_at_us, stale_look_at_us, beat_at_us, survey_at_us;
     engine_fold folds[FOLD_KINDS];
+    bool done_untold;        /* jobs are done, and no event has said so */
+    int64_t tell_at_us;      /* when one is to say so */
     bool extras;           /* what is logged is counted, in our own table for that */
     bool last_fold;        /* it was said */
     int64_t silence_us;    /* the shortest after which a job of ours is stale to somebody */
@@ -412,6 +415,16 @@ void engine_put_off(engine *e, int64_t now_us, engine_job *job);
 void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
                           const sentence_reply *reply);
 void engine_tell_lost(engine *e, engine_job *job);
+
+/* engine_event.c */
+/* Whether the event of what is settled now may come later, in an announcement. */
+bool engine_event_later(const engine *e);
+/* The lane's lease was committed, or that is not known. */
+void engine_done_untold(engine *e, engine_lane *lane);
+/* Somebody has said that jobs are done. */
+void engine_done_told(engine *e, int64_t now_us);
+int64_t engine_tell_deadline(const engine *e);
+void engine_add_tell(engine *e, int64_t now_us, engine_lane *lane); /* if it is time */
 
 /* engine_fold.c */
 void engine_fold_init(engine *e);

@@ -67,6 +67,8 @@ static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
             e->ping_at_us = now_us; /* another lane says it */
         if (kind == SENTENCE_AGGREGATE)
             engine_fold_lost(e, now_us, said);
+        if (kind == SENTENCE_ANNOUNCE)
+            e->done_untold |= said->of.announce.done;
         if (kind == SENTENCE_SETTLE)
             engine_suspect(e, lane);
         if (kind != SENTENCE_SETTLE && kind != SENTENCE_RELEASE)

@@ -304,6 +304,7 @@ static void add_conclude(engine *e, int64_t now_us, engine_lane *lane)
     }
     s->of.settle.items = lane->lease_items;
     s->of.settle.count = lane->lease_count;
+    s->of.settle.event_later = lane->lease.untold = engine_event_later(e);
 }
 
 bool engine_end_lease(engine *e, int64_t now_us, engine_lane *lane)
@@ -405,6 +406,7 @@ void engine_hear_commit(engine *e, int64_t now_us, engine_lane *lane, const sent
         engine_lose_lease(e, lane, false);
         return;
     }
+    engine_done_untold(e, lane);
     if (lane->lease_count > 0)
         engine_fold_wanted(e);
     if (lane->lease_count > 0 && e->lease_most < (size_t)e->config.batch_size)

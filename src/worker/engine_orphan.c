@@ -28,6 +28,7 @@ void engine_lose_lease(engine *e, engine_lane *lane, bool sent)
 {
     bool any = lane->lease.jobs.count > 0;
 
+    engine_done_untold(e, lane);
     while (lane->lease.jobs.first != NULL) {
         engine_job *job = LIST_ENTRY(lane->lease.jobs.first, engine_job, member);
 
@@ -153,6 +154,7 @@ void engine_unresolve(engine *e, engine_lane *lane, bool sent)
 /* The claim is gone, or what the lease's end wrote was carried out. */
 static void resolved_nothing(engine *e, engine_job *job)
 {
+    e->done_untold |= job->uncertain;
     if (job->state != JOB_HANDED) {
         engine_settled_nothing(e, job);
         return;

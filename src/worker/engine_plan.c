@@ -246,6 +246,7 @@ static void plan_lane(engine *e, int64_t now_us, int index)
         return;
     if (lane->lease.open && !engine_end_lease(e, now_us, lane))
         return;
+    engine_add_tell(e, now_us, lane);
     lane->job_count = 0;
     if (engine_resolve_due(e, now_us))
         engine_add_resolve(e, lane);
@@ -447,6 +448,7 @@ static int64_t lane_deadline(const engine *e)
     }
     if (e->adopt_wanted && base_max_i64(e->adopt_at_us, e->claim_not_before_us) > 0)
         at = base_min_i64(at, base_max_i64(e->adopt_at_us, e->claim_not_before_us));
+    at = base_min_i64(at, engine_tell_deadline(e));
     if (e->state != ENGINE_RUNNING)
         return at;
     if (engine_hungry(e) && e->claim_not_before_us > 0)

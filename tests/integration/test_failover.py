@@ -16,6 +16,8 @@ WORKED = 1500
 
 @pytest.fixture
 def standby(own_cluster, own_queue_db):
+    if not (own_cluster.bin / "pg_basebackup").exists():
+        pytest.skip("this server's package has no pg_basebackup")
     server = Standby(own_cluster)
     yield server
     server.destroy()

@@ -142,7 +142,9 @@ def test_jobs_that_waited_in_the_frozen_worker_are_not_started_by_it(
     heir = spawn_worker(queue_db, *OPTIONS, *lane.options, "--threads", "12", args=["job=gate"])
     before = taken_over(queue_db, journal, ids, zombie, lane)
     go_on(zombie, end_ns)
-    zombie.wait_log(rf"claim\.lost .*job={ids[0]}\b", 10)
+    # Of a lease it may have sent the end into the dead session before it saw that: then the job that ran
+    # may have been settled, as far as it knows.
+    zombie.wait_log(rf"claim\.lost .*job={ids[0]}\b" if lane.name == "row" else r"connection\.restored", 10)
     zombie.stop_cleanly()  # whatever it had claimed it has given up by now
     assert rows(queue_db, ids) == before
     assert {run.job_id for run in journal.runs() if run.pid == zombie.pid} == {*quick, ids[0]}

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from lib import servers
 from lib.schema import COLUMNS, INDEXES, LABELS, dump, installed, psql, verify
 from lib.upgrade import (
     DAMAGE, SCHEMAS, TABLES, assert_up_to_date, checksums, columns_before, fill, restore, restore_as,
@@ -30,7 +31,7 @@ def script(pgqueuer):
 def run(db, text, *options):
     """In psql, which says nothing."""
     done = subprocess.run(
-        [db.cluster.bin / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *options, db.dsn], input=text,
+        [servers.client("psql", db.cluster.bin), "-X", "-q", "-v", "ON_ERROR_STOP=1", *options, db.dsn], input=text,
         capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stderr

@@ -46,7 +46,8 @@ CONSTRAINTS = {
 
 
 def statements(dump):
-    """The statements of a dump, sorted; without comments, settings and the random keys."""
+    """The statements of a dump, sorted; without comments, settings, the random keys, and the body of the
+    function, which is each release's own text."""
     lines = [
         line
         for line in dump.splitlines()
@@ -54,7 +55,8 @@ def statements(dump):
             ("--", "\\restrict", "\\unrestrict", "SET ", "SELECT pg_catalog.set_config")
         )
     ]
-    blocks = re.split(r"\n{2,}", "\n".join(lines))
+    text = re.sub(r"AS \$(\w*)\$.*?\$\1\$", "AS $$$$", "\n".join(lines), flags=re.DOTALL)
+    blocks = re.split(r"\n{2,}", text)
     return sorted(block.strip() for block in blocks if block.strip())
 
 

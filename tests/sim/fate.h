@@ -118,6 +118,7 @@
     X(DEMOTED, 500, "job that outran its lease, picked from then on")           \
     X(CONCLUDE_REFUSED, 50, "conclusion refused")                               \
     X(ANNOUNCED, 50, "freed jobs announced")                                    \
+    X(DONE_TOLD, 50, "jobs of a backlog announced as done")                     \
     X(ORPHAN_WRITTEN, 50, "outcome written after its lease was lost")           \
     X(ORPHAN_KEPT, 20, "running job picked after its lease was lost")           \
     X(ORPHAN_DEMOTED, 1, "orphan that its lost conclusion had demoted")         \

@@ -327,6 +327,7 @@ void fleet_begin(world *w, bool may_drain, int64_t only_job)
         .deaf_noted_us = CLOCK_NEVER,
         .settled_us = {CLOCK_NEVER, CLOCK_NEVER},
         .announce_us = CLOCK_NEVER,
+        .untold_us = CLOCK_NEVER,
         .announced_us = -1,
         .hurried_us = CLOCK_NEVER,
         .missed_us = -1,

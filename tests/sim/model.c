@@ -322,7 +322,7 @@ void model_execute(model *m, int64_t now_us, const model_caller *caller, const s
         model_resolve(m, now_us, caller, s, ret_reply);
         break;
     case SENTENCE_ANNOUNCE:
-        m->told = true;
+        *(s->of.announce.done ? &m->freed : &m->told) = true;
         break;
     case SENTENCE_CHECK:
     case SENTENCE_LISTEN:

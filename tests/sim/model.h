@@ -46,6 +46,7 @@ typedef struct model_tx {
     size_t locked_count;
     model_staged *staged;
     size_t staged_count;
+    bool untold; /* its deletes send no event */
 } model_tx;
 
 /* Who says a sentence. */

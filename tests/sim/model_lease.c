@@ -15,6 +15,7 @@ static void unlock(model *m, model_tx *tx, int64_t now_us)
     }
     tx->state = TX_NONE;
     tx->locked_count = tx->staged_count = 0;
+    tx->untold = false;
 }
 
 void model_rollback(model *m, model_tx *tx, int64_t now_us)
@@ -59,7 +60,7 @@ void model_commit(model *m, int64_t now_us, const model_caller *caller, sentence
     }
     for (size_t i = 0; i < tx->staged_count; i++)
         write_item(m, now_us, caller->manager, &tx->staged[i]);
-    m->freed |= tx->staged_count > 0;
+    m->freed |= tx->staged_count > 0 && !tx->untold;
     unlock(m, tx, now_us);
 }
 
@@ -143,6 +144,7 @@ void model_conclude(model *m, int64_t now_us, const model_caller *caller, const 
     model_tx *tx = caller->tx;
 
     tx->staged = arena_array(m->memory, count + 1, sizeof(*tx->staged));
+    tx->untold = s->of.settle.event_later;
     for (size_t i = 0; i < count; i++) {
         model_staged *staged = &tx->staged[tx->staged_count++];
 
@@ -152,6 +154,8 @@ void model_conclude(model *m, int64_t now_us, const model_caller *caller, const 
         stamps[reply->place_count] = staged->stamp;
         places[reply->place_count++] = (uint32_t)i;
     }
+    for (size_t i = 0; i < count; i++)
+        tx->untold &= tx->staged[i].item.status == PGQ_STATUS_SUCCESSFUL;
     reply->places = places;
     reply->stamps = stamps;
 }

@@ -515,6 +515,10 @@ MUTANTS = {
         "engine_fold.c", "what is settled during a fold is never folded",
         "    if ((reply->refused || full) && fold->rounds == 0)",
         "    fold->rounds = 0;\n    if (reply->refused || full)"),
+    "done_never_told": (
+        "engine_event.c", "no event says that the jobs of a backlog are done",
+        "    e->done_untold |= lane->lease.untold;\n",
+        "    (void)e;\n    (void)lane;\n"),
     "fold_beside": (
         "engine_fold.c", "the log and the counts are folded at one time",
         "    if (engine_any_said(e, SENTENCE_AGGREGATE))\n        return FOLD_KINDS;\n",

@@ -438,6 +438,8 @@ static void on_notify(connection *c, const notice *n)
         break;
     case NOTICE_FREED:
         who->wakes++;
+        if (who->untold_us != CLOCK_NEVER) /* it may wait for the next one that says so */
+            who->untold_us = w->now_us;
         engine_freed(who->engine, w->now_us);
         break;
     case NOTICE_CANCEL:

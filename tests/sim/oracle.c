@@ -305,6 +305,9 @@ void oracle_ended(worker *who, const pgq_error *error)
     } else if (error->code == PGQ_OK) {
         check_end_was_due(who);
         check_nothing_left(who);
+        if (who->untold_us != CLOCK_NEVER && !oracle_disturbed_since(who, who->untold_us))
+            violated(w, "I4: worker %d ends, and no event says that jobs are done",
+                     (int)who->serial);
     } else if (error->code == PGQ_E_TIMEOUT) {
         check_timed_out(who);
     } else if (error->code == PGQ_E_CONNECTION_LOST && !can_settle(who)) {

@@ -373,6 +373,9 @@ void oracle_committing(connection *c, const model_tx *tx)
         written(w, oracle_leased_claim(w, item->token.id, item->picked_us), item,
                 tx->staged[i].stamp);
     }
+    if (tx->staged_count > 0 && c->open) /* of a lost one it learns when it resolves */
+        c->owner->untold_us =
+            tx->untold ? base_min_i64(c->owner->untold_us, w->now_us) : CLOCK_NEVER;
     c->lease->state = LEASE_COMMITTED;
     c->lease->committed_us = w->now_us;
 }
@@ -416,10 +419,15 @@ void oracle_resolved(worker *who, const sentence *s, const sentence_reply *r)
     }
 }
 
-void oracle_announced(worker *who)
+void oracle_announced(worker *who, const sentence *s)
 {
     world *w = who->world;
 
+    if (s->of.announce.done) {
+        count_path(w, PATH_DONE_TOLD);
+        who->untold_us = CLOCK_NEVER;
+        return;
+    }
     count_path(w, PATH_ANNOUNCED);
     who->announce_us = CLOCK_NEVER;
     who->announced_us = w->now_us;

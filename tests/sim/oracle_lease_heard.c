@@ -309,6 +309,11 @@ void oracle_check_leases(worker *who)
         w->now_us > base_max_i64(who->announce_us, who->frozen_until_us) + ANNOUNCES_WITHIN_US &&
         !oracle_disturbed_since(who, who->announce_us))
         violated(w, "I4: worker %d has left jobs unstarted and does not say so", (int)who->serial);
+    if (who->untold_us != CLOCK_NEVER &&
+        w->now_us > base_max_i64(who->untold_us, who->frozen_until_us) + ANNOUNCES_WITHIN_US +
+                        who->config.lease_us && /* every lane may be in one */
+        !oracle_disturbed_since(who, who->untold_us))
+        violated(w, "I4: worker %d has settled jobs and no event says so", (int)who->serial);
     for (const body *b = who->bodies; b != NULL; b = b->next) {
         if (!b->forgotten && !b->kept && !b->abandoned && b->claim->lease != NULL &&
             b->claim->demoted && (b->claim->lease->ended_heard || b->claim->resolved) &&

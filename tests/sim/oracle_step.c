@@ -430,7 +430,7 @@ void oracle_executed(connection *c, const sentence *s, const sentence_reply *r, 
     else if (s->kind == SENTENCE_BEAT)
         beaten(who, s);
     else if (s->kind == SENTENCE_ANNOUNCE)
-        oracle_announced(who);
+        oracle_announced(who, s);
     else if (s->kind == SENTENCE_AGGREGATE)
         count_path(who->world, PATH_FOLDED);
 }

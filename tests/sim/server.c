@@ -190,7 +190,9 @@ static void refused_for(connection *c, const sentence *s, fault why)
     who->held_up_us = base_max_i64(who->held_up_us, w->now_us);
     if (c->lane == 0 && (s->kind == SENTENCE_LISTEN || s->kind == SENTENCE_PING))
         oracle_listen_hurt(who, w->now_us);
-    if (s->kind == SENTENCE_ANNOUNCE) { /* others look again in their own time */
+    if (s->kind == SENTENCE_ANNOUNCE && s->of.announce.done) {
+        who->untold_us = CLOCK_NEVER;
+    } else if (s->kind == SENTENCE_ANNOUNCE) { /* others look again in their own time */
         who->announced_us = w->now_us;
         who->announce_us = CLOCK_NEVER;
     }

@@ -260,6 +260,7 @@ struct worker {
     int64_t fence_us;     /* when the pool has come to all revocations */
     int64_t announced_us; /* when it last announced some */
     int64_t announce_us;  /* since when freed jobs are to be announced; CLOCK_NEVER: none are */
+    int64_t untold_us;    /* since when jobs are done of which no event says so; CLOCK_NEVER: none */
     bool surveyed_once, limited_elsewhere[MODEL_ENTRIES_MAX];
     body **waiting; /* ring */
     size_t waiting_first, waiting_count, waiting_capacity;
@@ -514,7 +515,7 @@ void oracle_leased(connection *c, const sentence *s, const sentence_reply *r, bo
 void oracle_committing(connection *c, const model_tx *tx);
 void oracle_rolled_back(connection *c);
 void oracle_resolving(worker *who, const sentence *s);
-void oracle_announced(worker *who);
+void oracle_announced(worker *who, const sentence *s);
 void oracle_resolved(worker *who, const sentence *s, const sentence_reply *r);
 void oracle_lease_heard(connection *c, const sentence *s, const sentence_reply *r);
 /* A settle of it went well: both kinds of folds are due. */
