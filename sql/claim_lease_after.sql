@@ -1,9 +1,6 @@
 -- claim_lease_after: claim_lease behind cursors: of each priority that is known only the rows behind the
 -- last one that was claimed, and everything of a higher priority than those. So dead rows in front,
--- which a long transaction elsewhere keeps, are not walked again. Behind a cursor it looks only at rows
--- that nobody has ever locked (xmax 0): to find out that another lane has a row takes two locks of the
--- server's lock table, and with many lanes these cost more than all else. What was locked and left is
--- found by claim_lease. The CASE keeps the planner from guessing that such rows are rare.
+-- which a long transaction elsewhere keeps, are not walked again.
 -- $1 int4    jobs wanted
 -- $2 text    entrypoint
 -- $3 int4    bytes of a job's payload and headers at most; larger ones are left out
@@ -43,7 +40,10 @@ FROM (
         FROM :queue AS q
         WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority = cursor.priority AND q.id > cursor.id AND q.id <> ALL ($5)
-              AND CASE q.xmax WHEN 0 THEN true ELSE false END
+              AND CASE WHEN q.xmax = 0 THEN true
+                       ELSE q.xmax <> ALL (ARRAY(SELECT running::xid
+                                                 FROM pg_snapshot_xip(pg_current_snapshot()) AS running))
+                  END
         ORDER BY q.priority DESC, q.id
         LIMIT $1
         FOR UPDATE OF q SKIP LOCKED

@@ -16,7 +16,9 @@
 -- log: none
 -- notify: none
 /* pgqueuer lease */
-WITH span AS MATERIALIZED (
+WITH running AS MATERIALIZED (
+    SELECT ARRAY(SELECT xid::xid FROM pg_snapshot_xip(pg_current_snapshot()) AS xid) AS xids
+), span AS MATERIALIZED (
     -- above all cursors of an entrypoint: priorities from `low` on
     SELECT e.ord, e.entrypoint, coalesce(max(c.priority) + 1::int8, -2147483648) AS low,
            NULL::int4 AS priority, NULL::int8 AS after
@@ -49,7 +51,8 @@ WITH span AS MATERIALIZED (
             FROM :queue AS q
             WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
                   AND q.priority = s.priority AND q.id > s.after AND q.id <> ALL ($5)
-                  AND CASE q.xmax WHEN 0 THEN true ELSE false END
+                  AND CASE WHEN q.xmax = 0 THEN true
+                           ELSE q.xmax <> ALL ((SELECT xids FROM running)::xid[]) END
             ORDER BY q.priority DESC, q.id
             LIMIT $1
         ) AS due
@@ -83,7 +86,8 @@ WITH span AS MATERIALIZED (
         FROM :queue AS q
         WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority = s.priority AND q.id > s.after AND q.id <> ALL ($5)
-              AND CASE q.xmax WHEN 0 THEN true ELSE false END
+              AND CASE WHEN q.xmax = 0 THEN true
+                       ELSE q.xmax <> ALL ((SELECT xids FROM running)::xid[]) END
         ORDER BY q.priority DESC, q.id
         LIMIT s.most
         FOR UPDATE SKIP LOCKED

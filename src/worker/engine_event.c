@@ -1,8 +1,8 @@
-/* The events of jobs that are done. The trigger sends one with each settle, and its NOTIFY lets only one
- * transaction of the whole server commit at a time, and wakes every worker. So while there is a backlog
- * settles send none, and some worker says ten times a second that jobs are done: whoever hears another
- * one say so puts its own off, and the last one to settle is the last one to speak. Source: measured;
- * see docs/internals/worker.md. */
+/* The events of jobs that are done. The trigger sends one with each settle, and its NOTIFY lets
+ * only one transaction of the whole server commit at a time, and wakes every worker. So while there
+ * is a backlog settles send none, and some worker says ten times a second that jobs are done:
+ * whoever hears another one say so puts its own off, and the last one to settle is the last one to
+ * speak. Source: measured; see docs/internals/worker.md. */
 #include "worker/engine_internal.h"
 
 enum { TELL_INTERVAL_US = 100 * 1000 };

@@ -247,8 +247,8 @@ struct engine {
     int64_t claim_not_before_us, settle_not_before_us;
     int64_t poll_at_us, stale_look_at_us, beat_at_us, survey_at_us;
     engine_fold folds[FOLD_KINDS];
-    bool done_untold;        /* jobs are done, and no event has said so */
-    int64_t tell_at_us;      /* when one is to say so */
+    bool done_untold;      /* jobs are done, and no event has said so */
+    int64_t tell_at_us;    /* when one is to say so */
     bool extras;           /* what is logged is counted, in our own table for that */
     bool last_fold;        /* it was said */
     int64_t silence_us;    /* the shortest after which a job of ours is stale to somebody */

@@ -71,7 +71,6 @@ typedef struct model_row {
     int64_t queued_us;       /* since when it has been queued */
     int64_t locked_until_us; /* by a session that is none of our workers' */
     int64_t leased_by;       /* the session whose transaction has it locked; 0: none */
-    bool touched;            /* it was locked before, or written by who had locked it */
     int64_t freed_us;        /* when the last lease of it has ended without a word about it */
     int32_t payload_bytes;
     model_poison poison;

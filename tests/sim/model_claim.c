@@ -115,7 +115,6 @@ static void take(model *m, int64_t now_us, int64_t manager, model_row *row, clai
 {
     row->heartbeat_before = row->heartbeat;
     row->status = PGQ_STATUS_PICKED;
-    row->touched = true;
     row->manager = manager;
     row->updated = model_stamp(m, now_us);
     row->heartbeat = now_us;

@@ -67,7 +67,7 @@ void model_commit(model *m, int64_t now_us, const model_caller *caller, sentence
 /* ---- in a transaction ---- */
 
 /* Whether a lease's cursors leave the row out: of an entrypoint that has any, only what is behind
- * them and was never locked, or of a higher priority than all of them. */
+ * them, or of a higher priority than all of them. */
 static bool passed(const sentence *s, const model_row *row)
 {
     bool any = false, above = true;
@@ -80,7 +80,7 @@ static bool passed(const sentence *s, const model_row *row)
         any = true;
         above = above && row->priority > cursor->priority;
         if (row->priority == cursor->priority && row->id > cursor->id)
-            return row->touched;
+            return false;
     }
     return any && !above;
 }
@@ -106,7 +106,6 @@ void model_lease(model *m, int64_t now_us, const model_caller *caller, const sen
             model_contains(s->of.lease.except, s->of.lease.except_count, row->id))
             continue;
         row->leased_by = tx->backend;
-        row->touched = true;
         tx->locked[tx->locked_count++] = row->id;
         rows[reply->row_count++] = (claimed_row){
             .token = {row->id, row->updated},

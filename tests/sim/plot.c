@@ -206,7 +206,6 @@ static void lock_row(world *w, model_row *row)
     if (row->leased_by != 0)
         return; /* it waits, and is none of those that wait for it */
     w->entries[row->entrypoint].changed_us = w->now_us;
-    row->touched = true;
     row->locked_until_us = until_faults_end(w, 2 * w->heartbeat_us);
     trace_add(w, "locked: job, until", NULL, -1, row->id, row->locked_until_us);
 }

@@ -260,7 +260,7 @@ struct worker {
     int64_t fence_us;     /* when the pool has come to all revocations */
     int64_t announced_us; /* when it last announced some */
     int64_t announce_us;  /* since when freed jobs are to be announced; CLOCK_NEVER: none are */
-    int64_t untold_us;    /* since when jobs are done of which no event says so; CLOCK_NEVER: none */
+    int64_t untold_us; /* since when jobs are done of which no event says so; CLOCK_NEVER: none */
     bool surveyed_once, limited_elsewhere[MODEL_ENTRIES_MAX];
     body **waiting; /* ring */
     size_t waiting_first, waiting_count, waiting_capacity;
