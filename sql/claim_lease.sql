@@ -1,9 +1,9 @@
 -- claim_lease: claims due jobs of one entrypoint by locking their rows, for as long as this transaction
 -- lasts. It changes nothing: without a settle the jobs are free when the transaction ends. When the
 -- client gives no sign for $4 while the transaction is open, the server ends the session.
--- Rows that somebody has locked who is in a transaction now are left out before SKIP LOCKED has to, which
--- takes two locks of the server's lock table to find that out of a row: with many lanes these cost more
--- than all else. The CASE keeps the planner from guessing that other rows are rare.
+-- Rows that a transaction has locked which runs, or has begun since the snapshot, are left out before SKIP
+-- LOCKED has to: it takes two locks of the server's lock table to find that out of a row, and with many
+-- lanes these cost more than all else. The CASE keeps the planner from guessing that other rows are rare.
 -- $1 int4  jobs wanted
 -- $2 text  entrypoint
 -- $3 int4  bytes of a job's payload and headers at most; larger ones are left out
@@ -27,8 +27,9 @@ FROM :queue AS q
 WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
       AND q.id <> ALL ($5::int8[])
       AND CASE WHEN q.xmax = 0 THEN true
-               ELSE q.xmax <> ALL (ARRAY(SELECT running::xid
-                                         FROM pg_snapshot_xip(pg_current_snapshot()) AS running))
+               WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+               ELSE q.xmax NOT IN (SELECT running::xid
+                                   FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
           END
       AND (SELECT set_config('idle_in_transaction_session_timeout', $4, true)) IS NOT NULL
 ORDER BY q.priority DESC, q.id

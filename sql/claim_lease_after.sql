@@ -41,8 +41,9 @@ FROM (
         WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority = cursor.priority AND q.id > cursor.id AND q.id <> ALL ($5)
               AND CASE WHEN q.xmax = 0 THEN true
-                       ELSE q.xmax <> ALL (ARRAY(SELECT running::xid
-                                                 FROM pg_snapshot_xip(pg_current_snapshot()) AS running))
+                       WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+                       ELSE q.xmax NOT IN (SELECT running::xid
+                                           FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                   END
         ORDER BY q.priority DESC, q.id
         LIMIT $1

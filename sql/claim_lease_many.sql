@@ -13,9 +13,7 @@
 -- log: none
 -- notify: none
 /* pgqueuer lease */
-WITH running AS MATERIALIZED (
-    SELECT ARRAY(SELECT xid::xid FROM pg_snapshot_xip(pg_current_snapshot()) AS xid) AS xids
-), first_ones AS MATERIALIZED (
+WITH first_ones AS MATERIALIZED (
     SELECT due.place
     FROM unnest($2::text[]) WITH ORDINALITY AS e (entrypoint, place)
     CROSS JOIN LATERAL (
@@ -24,7 +22,10 @@ WITH running AS MATERIALIZED (
         WHERE q.entrypoint = e.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
               AND q.id <> ALL ($5::int8[])
               AND CASE WHEN q.xmax = 0 THEN true
-                       ELSE q.xmax <> ALL ((SELECT xids FROM running)::xid[]) END
+                       WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+                       ELSE q.xmax NOT IN (SELECT running::xid
+                                           FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
+                  END
         ORDER BY q.priority DESC, q.id
         LIMIT $1
     ) AS due
@@ -44,7 +45,10 @@ WITH running AS MATERIALIZED (
         WHERE q.entrypoint = ($2)[s.place] AND q.status = 'queued' AND q.execute_after <= now()
               AND q.id <> ALL ($5::int8[])
               AND CASE WHEN q.xmax = 0 THEN true
-                       ELSE q.xmax <> ALL ((SELECT xids FROM running)::xid[]) END
+                       WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+                       ELSE q.xmax NOT IN (SELECT running::xid
+                                           FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
+                  END
         ORDER BY q.priority DESC, q.id
         LIMIT s.most
         FOR UPDATE SKIP LOCKED

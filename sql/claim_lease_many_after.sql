@@ -16,9 +16,7 @@
 -- log: none
 -- notify: none
 /* pgqueuer lease */
-WITH running AS MATERIALIZED (
-    SELECT ARRAY(SELECT xid::xid FROM pg_snapshot_xip(pg_current_snapshot()) AS xid) AS xids
-), span AS MATERIALIZED (
+WITH span AS MATERIALIZED (
     -- above all cursors of an entrypoint: priorities from `low` on
     SELECT e.ord, e.entrypoint, coalesce(max(c.priority) + 1::int8, -2147483648) AS low,
            NULL::int4 AS priority, NULL::int8 AS after
@@ -52,7 +50,10 @@ WITH running AS MATERIALIZED (
             WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
                   AND q.priority = s.priority AND q.id > s.after AND q.id <> ALL ($5)
                   AND CASE WHEN q.xmax = 0 THEN true
-                           ELSE q.xmax <> ALL ((SELECT xids FROM running)::xid[]) END
+                           WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+                           ELSE q.xmax NOT IN (SELECT running::xid
+                                               FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
+                      END
             ORDER BY q.priority DESC, q.id
             LIMIT $1
         ) AS due
@@ -87,7 +88,10 @@ WITH running AS MATERIALIZED (
         WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority = s.priority AND q.id > s.after AND q.id <> ALL ($5)
               AND CASE WHEN q.xmax = 0 THEN true
-                       ELSE q.xmax <> ALL ((SELECT xids FROM running)::xid[]) END
+                       WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+                       ELSE q.xmax NOT IN (SELECT running::xid
+                                           FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
+                  END
         ORDER BY q.priority DESC, q.id
         LIMIT s.most
         FOR UPDATE SKIP LOCKED
