@@ -259,7 +259,7 @@ static void hush(drive *d)
 {
     d->hushed = true;
     d->look_at_us = engine_running(d->engine) > 0 ? clock_monotonic_us() + LOOK_US : CLOCK_NEVER;
-    pool_set_quiet(d->pool, true);
+    pool_set_quiet(d->pool, true, d->run_us);
 }
 
 static void push_starts(drive *d)
@@ -399,7 +399,8 @@ static void look(drive *d)
         hush(d);
     } else if (d->hushed) {
         d->hushed = false;
-        pool_set_quiet(d->pool, false);
+        pool_set_quiet(d->pool, false, 0);
+        pool_stir(d->pool);     /* the one thread that has been woken has a slow job */
         (void)take_outcomes(d); /* what was said meanwhile woke nobody */
     }
 }

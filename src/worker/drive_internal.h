@@ -52,6 +52,7 @@ struct drive {
     pool_outcome *outcomes; /* scratch */
     size_t capacity;
     bool quick;         /* by what the last handlers took */
+    int64_t run_us;     /* what they took, each */
     bool hushed;        /* the pool is quiet */
     int64_t look_at_us; /* when its messages are taken all the same; CLOCK_NEVER: no need */
     size_t abandoned;   /* jobs that the engine has given up and that have not ended */

@@ -183,7 +183,9 @@ bool drive_take_outcomes(drive *d)
         take_outcome(d, now_us, &d->outcomes[i]);
     }
     engine_events_end(d->engine, now_us);
-    if (runs > 0)
+    if (runs > 0) {
         d->quick = run_us < QUICK_US * (int64_t)runs;
+        d->run_us = run_us / (int64_t)runs;
+    }
     return true;
 }

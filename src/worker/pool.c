@@ -10,6 +10,7 @@
 
 enum {
     LINE_BYTES = 64, /* what several threads write stands in lines of its own */
+    ALONE_US = 1000, /* so much of quick jobs is left to one thread */
     /* of pool.sleep */
     SLEEPERS = 0xFFFF,
     WAKING = 0x10000,
@@ -37,6 +38,7 @@ struct pool {
     pgq_job *half_said;         /* and the one of which `half_news` are left to say */
     unsigned half_news;
     atomic_bool closing, quiet;
+    _Atomic int64_t quick_run_us; /* what a run takes while it is quiet */
     char line0[LINE_BYTES];
     _Atomic size_t tail; /* the I/O thread's */
     char line1[LINE_BYTES];
@@ -55,7 +57,9 @@ struct pool {
 /* ---- threads sleep and are woken ----
  *
  * While a job waits and a thread sleeps, one thread is being woken, which wakes the next one before
- * it takes a job: slow jobs hold up nobody, and for quick ones few threads are woken. */
+ * it takes a job: slow jobs hold up nobody. Of quick jobs (the pool is to be quiet) little work is
+ * left to one thread, since waking costs more than such a job. Should one of these not be quick,
+ * the I/O thread finds that out by the clock, and stirs the pool. */
 
 static size_t waiting(pool *p)
 {
@@ -87,6 +91,13 @@ static bool stay_awake(pool *p)
     return true;
 }
 
+static bool one_is_enough(pool *p)
+{
+    int64_t run_us = atomic_load_explicit(&p->quick_run_us, memory_order_relaxed);
+
+    return atomic_load(&p->quiet) && (int64_t)waiting(p) * run_us < ALONE_US;
+}
+
 /* Nothing waits: sleeps until something does. */
 static void sleep_until_rung(pool *p)
 {
@@ -99,7 +110,7 @@ static void sleep_until_rung(pool *p)
         while (sem_wait(&p->bell) != 0)
             continue; /* a signal */
         (void)atomic_fetch_and(&p->sleep, ~(unsigned)WAKING);
-        if (waiting(p) > 1)
+        if (waiting(p) > 1 && !one_is_enough(p))
             wake_one(p);
     }
     (void)atomic_fetch_add(&p->busy, 1);
@@ -239,8 +250,9 @@ size_t pool_take(pool *p, pool_outcome *outcomes, size_t max)
     return count;
 }
 
-void pool_set_quiet(pool *p, bool quiet)
+void pool_set_quiet(pool *p, bool quiet, int64_t run_us)
 {
+    atomic_store_explicit(&p->quick_run_us, run_us, memory_order_relaxed);
     if (atomic_load_explicit(&p->quiet, memory_order_relaxed) != quiet)
         atomic_store(&p->quiet, quiet);
 }
@@ -375,10 +387,12 @@ void pgq_job_finish(pgq_job *job, pgq_outcome outcome)
 
 /* ---- threads ---- */
 
-/* The clock is read at the last moment: whether the job may still be started is decided by it. */
-static void run_taken(pool *p, pgq_job *job)
+/* The clock is read at the last moment: whether the job may still be started is decided by it.
+ * Returns the time, which is about that of the job's end. */
+static int64_t run_taken(pool *p, pgq_job *job)
 {
     pgq_outcome outcome;
+    int64_t ended_us;
 
     if (job->timeout_ms > 0)
         say(p, job, NEWS_STARTED, false);
@@ -387,8 +401,10 @@ static void run_taken(pool *p, pgq_job *job)
     outcome = p->run(p->user, job);
     if (outcome.kind != OUTCOME_LATER && (can_cancel(job) || job->listens))
         end_telling(p, job);
-    job->ran_us = base_max_i64(1, clock_monotonic_us() - job->began_us);
+    ended_us = clock_monotonic_us();
+    job->ran_us = base_max_i64(1, ended_us - job->began_us);
     end_run(p, job, &outcome);
+    return ended_us;
 }
 
 /* Jobs are taken one by one: with chunks, quick jobs would wait behind a slow one while other
@@ -396,15 +412,25 @@ static void run_taken(pool *p, pgq_job *job)
 static void *thread_main(void *argument)
 {
     pool *p = argument;
+    int64_t alone_us = 0; /* since when it has woken nobody; 0: it has not begun */
 
     (void)atomic_fetch_add(&p->busy, 1);
     while (!atomic_load(&p->closing)) {
         pgq_job *job = take_job(p);
+        int64_t now_us;
 
-        if (job != NULL)
-            run_taken(p, job);
-        else
+        if (job == NULL) {
             sleep_until_rung(p);
+            alone_us = 0;
+            continue;
+        }
+        now_us = run_taken(p, job);
+        if (alone_us == 0)
+            alone_us = now_us;
+        if (now_us - alone_us < ALONE_US)
+            continue;
+        alone_us = now_us;
+        pool_stir(p);
     }
     return NULL;
 }
@@ -511,6 +537,12 @@ void pool_push(pool *p, pgq_job *const *jobs, size_t count)
     }
     atomic_store(&p->tail, tail);
     wake_one(p);
+}
+
+void pool_stir(pool *p)
+{
+    if (waiting(p) > 0)
+        wake_one(p);
 }
 
 bool pool_revoke(pool *p, pgq_job *job)

@@ -47,8 +47,12 @@ void pool_tell(pool *p, pgq_job *job, job_why why);
 /* When the I/O thread is woken: by the first message (false), or only when nothing waits and
  * nothing runs any more, by a job of pool_push's that was the last of its chunk, and by
  * pgq_job_finish (true). Who asks for quiet takes messages by the clock. After the return to
- * false messages may wait already. */
-void pool_set_quiet(pool *p, bool quiet);
+ * false messages may wait already. While it is quiet a run is taken to last `run_us`, and jobs that
+ * one thread does soon are left to one. */
+void pool_set_quiet(pool *p, bool quiet, int64_t run_us);
+
+/* Has a thread look for jobs that wait, if any do and a thread sleeps. */
+void pool_stir(pool *p);
 
 /* Moves messages that wait to `outcomes`, at most `max`; how many. */
 size_t pool_take(pool *p, pool_outcome *outcomes, size_t max);

@@ -454,7 +454,7 @@ static void in_quiet_a_chunk_wakes_once_with_its_last_job(void **state)
         pointers[i] = &jobs[CAPACITY - 1 - i];
     r.slow_below = 2; /* the last but one, and the last */
     assert_int_equal(pool_new(1, CAPACITY, run, wake, &r, &p), PGQ_OK);
-    pool_set_quiet(p, true);
+    pool_set_quiet(p, true, 0);
     pool_push(p, pointers, CAPACITY);
     wait_started(&r, CAPACITY - 1);
     assert_int_equal(wakes_of(&r), 0);
@@ -478,7 +478,7 @@ static void in_quiet_every_chunk_wakes(void **state)
     init_room(&r, true);
     r.slow_below = 2;
     assert_int_equal(pool_new(1, CAPACITY, run, wake, &r, &p), PGQ_OK);
-    pool_set_quiet(p, true);
+    pool_set_quiet(p, true, 0);
     pool_push(p, pointers, 1);
     wait_started(&r, 1);
     pool_push(p, pointers + 1, 2);
@@ -505,7 +505,7 @@ static void in_quiet_a_pool_that_has_nothing_more_to_do_wakes(void **state)
     (void)state;
     init_room(&r, true);
     assert_int_equal(pool_new(2, CAPACITY, run, wake, &r, &p), PGQ_OK);
-    pool_set_quiet(p, true);
+    pool_set_quiet(p, true, 0);
     pool_push(p, pointers, 1);
     wait_started(&r, 1);
     pool_push(p, pointers + 1, 1);
@@ -513,6 +513,30 @@ static void in_quiet_a_pool_that_has_nothing_more_to_do_wakes(void **state)
     jobs[0].last = jobs[1].last = false; /* as if the last of their chunk had been revoked */
     open_room(&r);
     wait_woken(&r, 1);
+    take_all(p, &r, 2, seen);
+    (void)pool_free(p, false);
+    free(jobs);
+}
+
+/* One thread is enough for jobs that take no time, as the others said they do; the first does not.
+ */
+static void in_quiet_a_stirred_pool_goes_around_a_slow_job(void **state)
+{
+    room r;
+    pool *p;
+    pgq_job *jobs = make_jobs(2), *pointers[] = {&jobs[0], &jobs[1]};
+    unsigned seen[2] = {0};
+
+    (void)state;
+    init_room(&r, true);
+    r.slow_below = 1;
+    assert_int_equal(pool_new(2, CAPACITY, run, wake, &r, &p), PGQ_OK);
+    pool_set_quiet(p, true, 0);
+    pool_push(p, pointers, 2);
+    wait_started(&r, 1);
+    pool_stir(p);
+    wait_started(&r, 2);
+    open_room(&r);
     take_all(p, &r, 2, seen);
     (void)pool_free(p, false);
     free(jobs);
@@ -529,11 +553,11 @@ static void after_quiet_the_next_message_wakes_again(void **state)
     init_room(&r, true);
     r.slow_below = 2;
     assert_int_equal(pool_new(2, CAPACITY, run, wake, &r, &p), PGQ_OK);
-    pool_set_quiet(p, true);
+    pool_set_quiet(p, true, 1000);
     pool_push(p, pointers, 4);
     wait_started(&r, 4);
     assert_int_equal(wakes_of(&r), 0);
-    pool_set_quiet(p, false);
+    pool_set_quiet(p, false, 0);
     take_all(p, &r, 2, seen); /* without a wake-up */
     assert_int_equal(wakes_of(&r), 0);
     open_room(&r);
@@ -558,6 +582,7 @@ int main(void)
         cmocka_unit_test(in_quiet_a_chunk_wakes_once_with_its_last_job),
         cmocka_unit_test(in_quiet_every_chunk_wakes),
         cmocka_unit_test(in_quiet_a_pool_that_has_nothing_more_to_do_wakes),
+        cmocka_unit_test(in_quiet_a_stirred_pool_goes_around_a_slow_job),
         cmocka_unit_test(after_quiet_the_next_message_wakes_again),
         cmocka_unit_test(closing_waits_for_running_handlers_and_starts_no_more),
         cmocka_unit_test(abandoning_does_not_wait_for_a_handler_that_hangs),
