@@ -7,6 +7,7 @@ import pytest
 
 from lib import lanes
 from lib.jobs import NewJob
+from lib.leases import insert
 from lib.waiting import wait_until
 
 TRACEBACK_KEYS = {"job_id", "timestamp", "exception_type", "exception_message", "traceback",
@@ -161,6 +162,21 @@ def test_the_completion_watcher_sees_the_ends_of_jobs_run_by_c(
     assert watcher.wait() == 0, watcher.log()
     statuses = json.loads(watcher.log().strip().splitlines()[-1])
     assert [statuses[str(job_id)] for job_id in ids] == ["successful", "exception", "canceled", "deleted"]
+    worker.stop_cleanly()
+
+
+@pytest.mark.scenario("settle.watcher")
+def test_the_completion_watcher_sees_the_ends_of_a_backlog_of_which_few_events_are_sent(
+    queue_db, spawn_worker, python_spawn
+):
+    with queue_db.connect() as connection:
+        ids = insert(connection, "ok", 5000)
+    watched = [*ids[::500], *ids[-3:]]
+    watcher = python_spawn(queue_db, "py_watch.py", *map(str, watched), ready="READY")
+    worker = spawn_worker(queue_db, "--lane", "lease", "--batch-size", "100", args=["ok"])
+    assert watcher.wait() == 0, watcher.log()
+    statuses = json.loads(watcher.log().strip().splitlines()[-1])
+    assert statuses == {str(job_id): "successful" for job_id in watched}
     worker.stop_cleanly()
 
 
