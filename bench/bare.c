@@ -226,6 +226,10 @@ static void send_claim(lane *a, int jobs)
     int formats[] = {1, 1, 1, 1, 1, 1, 1};
     bool after = a->loop->cursor;
 
+    if (!after) { /* not what seems to be locked */
+        values[5] = "";
+        lengths[5] = 1;
+    }
     put(count, (uint64_t)jobs, 4);
     put(payload_max, PAYLOAD_MAX, 4);
     put(nothing + 8, INT8_OID, 4);
@@ -236,7 +240,7 @@ static void send_claim(lane *a, int jobs)
     put(cursors + ARRAY_HEAD_BYTES, INT8_BYTES, 4);
     put(cursors + ARRAY_HEAD_BYTES + 4, (uint64_t)a->cursor, INT8_BYTES);
     if (PQsendQueryPrepared(a->conn, "begin", 0, NULL, NULL, NULL, 1) == 0 ||
-        PQsendQueryPrepared(a->conn, after ? "claim_lease_after" : "claim_lease", after ? 7 : 5,
+        PQsendQueryPrepared(a->conn, after ? "claim_lease_after" : "claim_lease", after ? 7 : 6,
                             values, lengths, formats, 1) == 0 ||
         PQpipelineSync(a->conn) == 0)
         die("sending", a->conn);

@@ -41,7 +41,9 @@ FROM (
         WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority = cursor.priority AND q.id > cursor.id AND q.id <> ALL ($5)
               AND CASE WHEN q.xmax = 0 THEN true
-                       WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+                       WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
+                                            AND (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid))
+                       THEN q.xmax = pg_current_xact_id_if_assigned()::xid
                        ELSE q.xmax NOT IN (SELECT running::xid
                                            FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                   END

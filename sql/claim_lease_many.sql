@@ -1,10 +1,11 @@
 -- claim_lease_many: claim_lease for several entrypoints. What comes first over all of them decides how
--- the batch is divided, locked rows included; each entrypoint then gives its first free rows.
+-- the batch is divided, and some locked rows may count; each entrypoint then gives its first free rows.
 -- $1 int4    jobs wanted
 -- $2 text[]  entrypoints
 -- $3 int4    bytes of a job's payload and headers at most; larger ones are left out
 -- $4 text    the timeout, such as 2000ms
 -- $5 int8[]  ids that are not wanted
+-- $6 bool    whether every row is tried, also those that seem to be locked
 -- > place tid, id int8, updated timestamptz, priority int4, attempts int4, ord int4, payload bytea,
 -- > headers jsonb, large bool, picked timestamptz    in the order (priority DESC, id); ord is the
 -- >                                                  place of the entrypoint in $2
@@ -21,8 +22,10 @@ WITH first_ones AS MATERIALIZED (
         FROM :queue AS q
         WHERE q.entrypoint = e.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
               AND q.id <> ALL ($5::int8[])
-              AND CASE WHEN q.xmax = 0 THEN true
-                       WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+              AND CASE WHEN q.xmax = 0 OR $6 THEN true
+                       WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
+                                            AND (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid))
+                       THEN q.xmax = pg_current_xact_id_if_assigned()::xid
                        ELSE q.xmax NOT IN (SELECT running::xid
                                            FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                   END
@@ -44,8 +47,10 @@ WITH first_ones AS MATERIALIZED (
         FROM :queue AS q
         WHERE q.entrypoint = ($2)[s.place] AND q.status = 'queued' AND q.execute_after <= now()
               AND q.id <> ALL ($5::int8[])
-              AND CASE WHEN q.xmax = 0 THEN true
-                       WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+              AND CASE WHEN q.xmax = 0 OR $6 THEN true
+                       WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
+                                            AND (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid))
+                       THEN q.xmax = pg_current_xact_id_if_assigned()::xid
                        ELSE q.xmax NOT IN (SELECT running::xid
                                            FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                   END

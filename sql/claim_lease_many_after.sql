@@ -50,7 +50,9 @@ WITH span AS MATERIALIZED (
             WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
                   AND q.priority = s.priority AND q.id > s.after AND q.id <> ALL ($5)
                   AND CASE WHEN q.xmax = 0 THEN true
-                           WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+                           WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
+                                                AND (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid))
+                           THEN q.xmax = pg_current_xact_id_if_assigned()::xid
                            ELSE q.xmax NOT IN (SELECT running::xid
                                                FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                       END
@@ -88,7 +90,9 @@ WITH span AS MATERIALIZED (
         WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority = s.priority AND q.id > s.after AND q.id <> ALL ($5)
               AND CASE WHEN q.xmax = 0 THEN true
-                       WHEN age(q.xmax) <= (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) THEN false
+                       WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
+                                            AND (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid))
+                       THEN q.xmax = pg_current_xact_id_if_assigned()::xid
                        ELSE q.xmax NOT IN (SELECT running::xid
                                            FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                   END

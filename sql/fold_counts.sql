@@ -1,12 +1,13 @@
 -- fold_counts: moves the counts of settles into the statistics, in chunks of 10 000, for a second at
--- most. One worker at a time, and locks, as aggregate. Rows of another installation are not touched.
+-- most. One worker at a time, by an advisory lock of its own, so that a fold of the log, which does not see
+-- to the counts, is not taken for one that does; other locks as aggregate. Rows of another installation are not touched.
 -- locks: advisory, for the transaction; statistics SHARE ROW EXCLUSIVE; the counts
 -- index: {statistics}_unique_count
 -- log: none
 -- notify: none
 DO $fold$
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtext(:statistics_lock_literal)) THEN
+    IF NOT pg_try_advisory_xact_lock(hashtext(:statistics_lock_literal), 1) THEN
         RETURN;
     END IF;
     PERFORM set_config('lock_timeout', '2s', true);

@@ -129,6 +129,7 @@ typedef struct sentence {
             int64_t hold_us;       /* the server ends the session if it is idle for longer */
             int32_t payload_max;   /* bytes, with headers; larger ones stay in the database: see
                                       claimed_row */
+            bool try_all;          /* without cursors: also rows that seem to be locked */
             const int64_t *except; /* jobs that are not to be leased */
             size_t except_count;
             /* By entrypoint, the highest priority first. Of an entrypoint that has any, only rows

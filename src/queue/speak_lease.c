@@ -53,6 +53,8 @@ void speaker_add_lease(speaker *s, const sentence *what)
     param_int8_array(p, what->of.lease.except, what->of.lease.except_count);
     if (what->of.lease.cursors != NULL)
         add_cursors(p, what);
+    else
+        param_bool(p, what->of.lease.try_all);
 }
 
 statement_id speaker_lease(const sentence *what)

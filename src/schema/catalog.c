@@ -211,9 +211,9 @@ const catalog_index catalog_indexes[CATALOG_INDEX_COUNT] = {
 
 const char catalog_function_body[] =
     "\nBEGIN\n"
-    "    -- own text, same behaviour: one event a statement; UPDATE is silent in a statement "
-    "trigger;\n"
-    "    -- a worker with a backlog sends the events of its deletes itself, later\n"
+    "    -- own text: one event a statement; UPDATE is silent in a statement trigger; a worker "
+    "with\n"
+    "    -- a backlog sends the events of its deletes itself, later\n"
     "    IF TG_OP <> 'UPDATE' AND (TG_OP <> 'DELETE' OR\n"
     "            current_setting('pgqueuer_c.events', true) IS DISTINCT FROM 'later') THEN\n"
     "        PERFORM pg_notify({channel}, json_build_object('channel', {channel}, 'operation', "

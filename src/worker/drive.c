@@ -397,6 +397,8 @@ static void look(drive *d)
 {
     if (take_outcomes(d) && d->quick) {
         hush(d);
+        if (pool_stands_still(d->pool)) /* whose thread has a slow job beside parked ones */
+            pool_stir(d->pool);
     } else if (d->hushed) {
         d->hushed = false;
         pool_set_quiet(d->pool, false, 0);

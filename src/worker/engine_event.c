@@ -7,9 +7,9 @@
 
 enum { TELL_INTERVAL_US = 100 * 1000 };
 
-bool engine_event_later(const engine *e)
+bool engine_event_later(const engine *e, size_t jobs)
 {
-    return e->state == ENGINE_RUNNING && e->leases.backlog;
+    return e->state == ENGINE_RUNNING && e->leases.backlog && jobs > 1;
 }
 
 void engine_done_untold(engine *e, engine_lane *lane)

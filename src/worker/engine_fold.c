@@ -3,7 +3,7 @@
  * has settled something, and twice: while another worker folds, ours is left out, and what was
  * written meanwhile may have been passed over by that. So the last one comes when a fold that was
  * under way at the one before is over: a worker that was killed may have left that to its session.
- * Both kinds exclude each other on the server, so a worker has one fold under way at most. */
+ * Both kinds lock the statistics, so a worker has one fold under way at most. */
 #include "worker/engine_internal.h"
 
 enum {

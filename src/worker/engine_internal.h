@@ -417,8 +417,8 @@ void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
 void engine_tell_lost(engine *e, engine_job *job);
 
 /* engine_event.c */
-/* Whether the event of what is settled now may come later, in an announcement. */
-bool engine_event_later(const engine *e);
+/* Whether the event of so many jobs that are settled now may come later, in an announcement. */
+bool engine_event_later(const engine *e, size_t jobs);
 /* The lane's lease was committed, or that is not known. */
 void engine_done_untold(engine *e, engine_lane *lane);
 /* Somebody has said that jobs are done. */

@@ -128,6 +128,7 @@ void engine_add_lease(engine *e, int64_t now_us, engine_lane *lane)
     s->of.lease.except = lane->except;
     s->of.lease.except_count = collect_except(e, lane->except);
     engine_add_cursors(e, now_us, lane, s);
+    s->of.lease.try_all = s->of.lease.cursors == NULL && !e->leases.backlog;
     s->of.lease.hold_us = hold_us(e, s);
     lane->lease_wakes_seen = e->wakes;
 }
@@ -187,8 +188,9 @@ void engine_hear_lease(engine *e, int64_t now_us, engine_lane *lane, const sente
         e->stale_hungry = true; /* a worker with a backlog looks for them as well, once a second */
     }
     e->leases.backlog = reply->row_count >= (size_t)said->of.lease.batch;
-    if (e->leases.backlog || engine_sweep_next(e, now_us, said))
-        return;
+    if (e->leases.backlog || engine_sweep_next(e, now_us, said) ||
+        (said->of.lease.cursors == NULL && !said->of.lease.try_all))
+        return; /* it has not seen everything */
     engine_side_ate(e, &e->leases, lane->lease_wakes_seen);
 }
 
@@ -304,7 +306,7 @@ static void add_conclude(engine *e, int64_t now_us, engine_lane *lane)
     }
     s->of.settle.items = lane->lease_items;
     s->of.settle.count = lane->lease_count;
-    s->of.settle.event_later = lane->lease.untold = engine_event_later(e);
+    s->of.settle.event_later = lane->lease.untold = engine_event_later(e, lane->lease_count);
 }
 
 bool engine_end_lease(engine *e, int64_t now_us, engine_lane *lane)

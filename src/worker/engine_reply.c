@@ -518,8 +518,11 @@ static void hear_survey(engine *e, int64_t now_us, engine_lane *lane, const sent
 static void hear_announce(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     (void)now_us;
-    if (reply->refused)
-        engine_say(e, NOTE_STATEMENT_REFUSED, (int)(lane - e->lanes), 0, 0, &reply->error);
+    if (!reply->refused)
+        return;
+    engine_say(e, NOTE_STATEMENT_REFUSED, (int)(lane - e->lanes), 0, 0, &reply->error);
+    if (e->state == ENGINE_RUNNING) /* a worker that ends says it once */
+        e->done_untold |= lane->flight.sentences[lane->answered - 1].of.announce.done;
 }
 
 /* Without the right to do so, the server's own timeouts are what is left. */

@@ -34,6 +34,7 @@ struct pool {
     pthread_mutex_t later_lock; /* a handler's pgq_later meets pgq_job_finish */
     pthread_mutex_t tell_lock;  /* recursive: a callback may finish its job */
     sem_t bell;                 /* a sleeping thread waits for it */
+    size_t seen_head;           /* the I/O thread's: where `head` was when it looked */
     pgq_job *taken;             /* the I/O thread's: jobs of which something is to be said */
     pgq_job *half_said;         /* and the one of which `half_news` are left to say */
     unsigned half_news;
@@ -59,7 +60,7 @@ struct pool {
  * While a job waits and a thread sleeps, one thread is being woken, which wakes the next one before
  * it takes a job: slow jobs hold up nobody. Of quick jobs (the pool is to be quiet) little work is
  * left to one thread, since waking costs more than such a job. Should one of these not be quick,
- * the I/O thread finds that out by the clock, and stirs the pool. */
+ * the I/O thread finds out when it looks, and stirs the pool. */
 
 static size_t waiting(pool *p)
 {
@@ -543,6 +544,15 @@ void pool_stir(pool *p)
 {
     if (waiting(p) > 0)
         wake_one(p);
+}
+
+bool pool_stands_still(pool *p)
+{
+    size_t head = atomic_load(&p->head);
+    bool still = head == p->seen_head && waiting(p) > 0;
+
+    p->seen_head = head;
+    return still;
 }
 
 bool pool_revoke(pool *p, pgq_job *job)

@@ -54,6 +54,9 @@ void pool_set_quiet(pool *p, bool quiet, int64_t run_us);
 /* Has a thread look for jobs that wait, if any do and a thread sleeps. */
 void pool_stir(pool *p);
 
+/* Jobs wait, and none was taken since the last call. */
+bool pool_stands_still(pool *p);
+
 /* Moves messages that wait to `outcomes`, at most `max`; how many. */
 size_t pool_take(pool *p, pool_outcome *outcomes, size_t max);
 
