@@ -115,8 +115,8 @@ class Players:
     def ask(self, what, arguments):
         before = len(self.python.events("ANSWER"))
         self.python.write(json.dumps([what, arguments]) + "\n")
-        self.python.wait_log(rf"(^ANSWER (.|\n)*){{{before + 1}}}", 30)
-        return json.loads(self.python.events("ANSWER")[before].removeprefix("ANSWER "))
+        answers = wait_until(lambda: self.python.events("ANSWER")[before:], 30, f"the answer to {what}")
+        return json.loads(answers[0].removeprefix("ANSWER "))
 
     # --- rest
 
