@@ -17,7 +17,7 @@
 
 #include <pgqueuer/pgqueuer.h>
 
-enum { GATE_SECONDS = 60 };
+enum { GATE_SECONDS = 600 };
 
 static int journal_fd = -1;
 static char gate_path[4096];

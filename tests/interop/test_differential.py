@@ -51,8 +51,9 @@ class Players:
             # Two workers of Python's may fold a row twice between themselves (wire contract, 4.11).
             fold = ["--log-aggregation-interval", "0.5" if number == 0 else "3600"]
             if language == "c":
+                # A thread for each endless job, of which Python's worker has as many as there are.
                 self.workers.append(self.tools.spawn_worker(
-                    self.database, *options, *fold, "--lane", self.lane, wait=False,
+                    self.database, *options, *fold, "--lane", self.lane, "--threads", "64", wait=False,
                     factory=f"{self.tools.handlers['journal']}:factory", args=[self.journal, *entrypoints]))
             else:
                 self.workers.append(self.tools.python_spawn(

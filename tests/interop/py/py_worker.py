@@ -22,7 +22,7 @@ from pgqueuer.errors import RetryRequested
 from pgqueuer.executors import DatabaseRetryEntrypointExecutor
 from pgqueuer.types import QueueExecutionMode
 
-GATE_SECONDS = 60
+GATE_SECONDS = 600
 
 
 class JournalWriter:
