@@ -1,6 +1,7 @@
 -- fold_counts: moves the counts of settles into the statistics, in chunks of 10 000, for a second at
 -- most. One worker at a time, by an advisory lock of its own, so that a fold of the log, which does not see
--- to the counts, is not taken for one that does; other locks as aggregate. Rows of another installation are not touched.
+-- to the counts, is not taken for one that does; other locks as aggregate. Rows of another installation are
+-- not touched.
 -- locks: advisory, for the transaction; statistics SHARE ROW EXCLUSIVE; the counts
 -- index: {statistics}_unique_count
 -- log: none
