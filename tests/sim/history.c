@@ -78,7 +78,7 @@ static const struct {
     [FAULT_SILENT] = {1, 1, false},
     [FAULT_SWALLOWED_BEFORE] = {5, 100, false},
     [FAULT_SWALLOWED_AFTER] = {5, 100, false},
-    [FAULT_STUCK] = {3000, 9000, false},
+    [FAULT_STUCK] = {6000, 18000, false},
     [FAULT_COMMITS_LATE] = {500, 3000, true},
     [FAULT_CONTENDED] = {2000, 8000, true},
     [FAULT_POISON_TEXT] = {200, 1500, true},
