@@ -409,6 +409,7 @@ void engine_learn_arrivals(engine *e, size_t rows);
 void engine_accept_rows(engine *e, int64_t now_us, engine_lane *lane, bool leased,
                         const sentence_reply *reply);
 void engine_settled(engine *e, int64_t now_us, engine_job *job);
+void engine_back_unseen(engine *e);
 void engine_settled_nothing(engine *e, engine_job *job);
 /* Its settle is tried again in a while, alone. */
 void engine_put_off(engine *e, int64_t now_us, engine_job *job);

@@ -155,6 +155,7 @@ void engine_unresolve(engine *e, engine_lane *lane, bool sent)
 static void resolved_nothing(engine *e, engine_job *job)
 {
     e->done_untold |= job->uncertain;
+    engine_back_unseen(e);
     if (job->state != JOB_HANDED) {
         engine_settled_nothing(e, job);
         return;

@@ -164,6 +164,15 @@ static bool ping_due(const engine *e, int64_t now_us, const engine_lane *lane)
     return now_us >= (lane == &e->lanes[0] ? e->ping_self_us : e->ping_at_us);
 }
 
+/* A probe walks the dead rows at the queue's front, which a backlog leaves by the hundred thousand,
+ * and would only show that jobs are due: where leases take everything, their claims show it. */
+static bool probe_due(const engine *e)
+{
+    bool shown = e->leases.hungry && e->leases.backlog && e->rows.entrypoints == 0;
+
+    return e->probe_wanted && !e->probing && e->state == ENGINE_RUNNING && !shown;
+}
+
 /* Beats and probes travel on the control lane, so that nothing can hold them up; while it is down
  * they go with the others. */
 static void add_care(engine *e, int64_t now_us, engine_lane *lane)
@@ -174,7 +183,7 @@ static void add_care(engine *e, int64_t now_us, engine_lane *lane)
         return;
     if (now_us >= e->beat_at_us)
         add_beat(e, now_us, lane);
-    if (e->probe_wanted && !e->probing && e->state == ENGINE_RUNNING && !leases_show)
+    if (probe_due(e) && !leases_show)
         add_probe(e, now_us, lane);
 }
 
@@ -425,8 +434,7 @@ static int64_t leases_deadline(const engine *e)
         if (e->lanes[i].state == LANE_IDLE && e->lanes[i].lease.open)
             at = base_min_i64(at, engine_lease_deadline(e, &e->lanes[i]));
     }
-    if (at != CLOCK_NEVER && e->probe_wanted && !e->probing && e->state == ENGINE_RUNNING &&
-        care_lane_idle(e))
+    if (at != CLOCK_NEVER && probe_due(e) && care_lane_idle(e))
         at = base_min_i64(at, e->probe_not_before_us);
     return at;
 }

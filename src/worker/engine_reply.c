@@ -238,7 +238,7 @@ static void hear_adopt(engine *e, int64_t now_us, engine_lane *lane, const sente
 
 /* A job may have gone back to the queue, and a claim of ours that was lost with the reply may have
  * taken it again: an adoption in the meantime passed it over, since its id was known. */
-static void back_unseen(engine *e)
+void engine_back_unseen(engine *e)
 {
     e->adopt_wanted = true;
     e->adopt_at_us = 0;
@@ -251,7 +251,7 @@ void engine_settled_nothing(engine *e, engine_job *job)
     if (!job->uncertain)
         engine_lost_claim(e, job);
     else if (job->outcome.status == PGQ_STATUS_QUEUED)
-        back_unseen(e);
+        engine_back_unseen(e);
     engine_forget(e, job);
 }
 
@@ -378,7 +378,7 @@ static void hear_release(engine *e, int64_t now_us, engine_lane *lane, const sen
         /* a release that was refused leaves the job to its heartbeat timeout */
         e->counts.released += !reply->refused;
         if (lane->jobs[place]->uncertain)
-            back_unseen(e);
+            engine_back_unseen(e);
         engine_forget(e, lane->jobs[place]);
     }
     lane->job_count = 0;

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Minima are for a thousand histories, and judged in at least so many that chance cannot miss a rare
- * path that is there: a part of the histories, as a sanitizer runs, is not judged. */
+/* Minima are for a thousand histories, and judged in at least so many that chance cannot miss a
+ * rare path that is there: a part of the histories, as a sanitizer runs, is not judged. */
 enum { HISTORIES = 1000, EVENTS_AT_LEAST = 200, TWICE = 25, MINIMA_PER = 1000, JUDGED_FROM = 5000 };
 
 static const char *mutant; /* its name; NULL: the engine is meant to be right */
