@@ -69,7 +69,7 @@ def work_off(database, spawn_worker):
 def test_a_backlog_sends_few_events_and_the_last_one_after_the_last_job(queue_db, spawn_worker, watcher):
     worker = work_off(queue_db, spawn_worker)
     wait_until(lambda: 0 in watcher.left, 5, lambda: f"an event says that all are done: {watcher.left[-5:]}")
-    settles = queue_db.value("SELECT count(DISTINCT created) FROM pgqueuer_log")
+    settles = queue_db.value("SELECT count(DISTINCT xmin::text) FROM pgqueuer_log")  # two may begin in a microsecond
     assert settles >= BACKLOG / BATCH, "it was settled in larger batches than it was to be"
     assert len(watcher.left) < settles / 2, f"{len(watcher.left)} events of {settles} settles"
     assert watcher.by_trigger < len(watcher.left), "nothing was announced"

@@ -1,7 +1,7 @@
 /* What can happen to a simulated fleet, one row each, and how often it must have happened.
  *
  * A fault is drawn by the world; a path is something the engines did. Both are counted over all
- * histories: a whole batch in which one of them stayed below its minimum proves nothing and fails. */
+ * histories: a whole batch in which one stayed below its minimum proves nothing and fails. */
 #ifndef SIM_FATE_H
 #define SIM_FATE_H
 
