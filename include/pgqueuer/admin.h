@@ -45,7 +45,9 @@ typedef struct pgq_upgrade_options {
     size_t struct_size;
     pgq_durability durability; /* of tables that are missing as a whole; others stay as they are */
     bool extras;               /* also what is missing of the extras; what is there of them is
-                                  completed in any case */
+                                  completed in any case. And the trigger's function is made ours,
+                                  where it is one that does not let a worker announce a backlog's
+                                  deletes, such as Python's */
     bool widen_ids;            /* ids of 32 bits become 64 bits wide, which rewrites the table */
     int lock_timeout_ms;       /* how long a statement may wait for a lock behind which others would
                                   have to wait, 1 to 3 600 000; 1000 */

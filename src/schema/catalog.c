@@ -215,7 +215,8 @@ const char catalog_function_body[] =
     "with\n"
     "    -- a backlog sends the events of its deletes itself, later\n"
     "    IF TG_OP <> 'UPDATE' AND (TG_OP <> 'DELETE' OR\n"
-    "            current_setting('pgqueuer_c.events', true) IS DISTINCT FROM 'later') THEN\n"
+    "            current_setting('" CATALOG_EVENTS_SETTING
+    "', true) IS DISTINCT FROM 'later') THEN\n"
     "        PERFORM pg_notify({channel}, json_build_object('channel', {channel}, 'operation', "
     "lower(TG_OP),\n"
     "            'sent_at', now(), 'table', TG_TABLE_NAME, 'type', "

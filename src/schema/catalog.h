@@ -106,6 +106,9 @@ extern const catalog_index catalog_indexes[CATALOG_INDEX_COUNT];
 /* The tables ordered by name, likewise. */
 extern const catalog_table_id catalog_tables_by_name[CATALOG_TABLE_COUNT];
 
+/* What a settle sets to 'later' in its transaction when its worker announces the deletes itself. */
+#define CATALOG_EVENTS_SETTING "pgqueuer_c.events"
+
 /* The body of the trigger function: our own text of the behaviour in wire contract 1.5. */
 extern const char catalog_function_body[];
 

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static char *format_text(planning *p, const char *format, va_list args) BASE_PRINTF(2, 0);
 
@@ -221,30 +222,32 @@ static void plan_retired_type(planning *p)
 }
 
 /* One that does its work stays, the Python release's in particular: both upgrades are content with
- * what the other one left. */
+ * what the other one left. Only with the extras, which are ours, it has to know our setting too. */
 static void plan_function(planning *p)
 {
     const live_catalog *live = p->live;
-    const char *name = p->names->function, *channel;
+    const char *name = p->names->function, *channel, *why = "it is missing";
 
     channel = names_quote_literal(&p->s->memory, p->names->channel);
     if (channel == NULL) {
         p->s->broken = true;
         return;
     }
-    if (live->function_exists && live->function_returns_trigger &&
-        verify_notifies(live->function_body, channel))
-        return;
     if (live->function_exists && !live->function_returns_trigger) {
         plan_note(p, plan_text(p, "function %s", name),
                   "it does not return trigger: drop or rename it, then upgrade again");
         return;
     }
+    if (live->function_exists && !verify_notifies(live->function_body, channel))
+        why = "it does not notify the channel";
+    else if (live->function_exists && p->options->extras &&
+             strstr(live->function_body, CATALOG_EVENTS_SETTING) == NULL)
+        why = "the extras are wanted: it cannot leave a backlog's events to its worker";
+    else if (live->function_exists)
+        return;
     p->plan->creates = true;
     render_function(p->s, &p->q);
-    plan_step_done(p, plan_text(p, "create function %s", name),
-                   live->function_exists ? "it does not notify the channel" : "it is missing",
-                   &(plan_cost){.rows = -1});
+    plan_step_done(p, plan_text(p, "create function %s", name), why, &(plan_cost){.rows = -1});
 }
 
 static const char *trigger_fault(const planning *p)

@@ -75,12 +75,19 @@ def test_an_upgrade_leaves_what_others_made(pgqueuer, queue_db):
     assert dump(queue_db) == before
 
 
-def test_a_function_of_the_python_release_stays(pgqueuer, queue_db):
+def test_a_function_of_the_python_release_stays_but_for_the_extras(pgqueuer, queue_db):
+    body = "SELECT prosrc FROM pg_proc WHERE proname = 'fn_pgqueuer_changed'"
+    ours = queue_db.value(body)
     queue_db.execute(
         "CREATE OR REPLACE FUNCTION fn_pgqueuer_changed() RETURNS trigger LANGUAGE plpgsql AS"
         " $$BEGIN PERFORM pg_notify('ch_pgqueuer', 'something else'); RETURN NULL; END$$"
     )
     assert upgraded(pgqueuer, queue_db).stderr.strip() == CURRENT
+    assert queue_db.value(body) != ours
+    assert "leave a backlog's events to its worker" in upgraded(pgqueuer, queue_db, "--extras", "--plan").stdout
+    upgraded(pgqueuer, queue_db, "--extras")
+    assert queue_db.value(body) == ours
+    assert upgraded(pgqueuer, queue_db, "--extras").stderr.strip() == CURRENT
 
 
 @pytest.mark.scenario("upgrade.statistics")
