@@ -376,6 +376,26 @@ static void a_worker_that_rests_behind_cursors_wakes_for_the_sweep(void **state)
     close_stage(&s);
 }
 
+static void a_probe_comes_when_a_backlog_has_ended(void **state)
+{
+    stage s;
+    size_t before, looks;
+
+    (void)state;
+    open_stage(&s, 1, 250 * MS);
+    s.lease_rows = BATCH;
+    work(&s, 100 * MS, MS);
+    before = s.said[SENTENCE_PROBE];
+    looks = s.stale_looks;
+    work(&s, 3 * SECOND, MS);
+    assert_in_range(s.stale_looks - looks, 2, 4);
+    assert_int_equal(s.said[SENTENCE_PROBE], before);
+    s.lease_rows = 0;
+    work(&s, SECOND, MS);
+    assert_in_range(s.said[SENTENCE_PROBE] - before, 1, 20);
+    close_stage(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +406,7 @@ int main(void)
         cmocka_unit_test(large_jobs_leave_room_for_claims_of_the_row_lane),
         cmocka_unit_test(a_drain_does_not_believe_a_probe_that_its_own_retry_overtook),
         cmocka_unit_test(a_worker_that_rests_behind_cursors_wakes_for_the_sweep),
+        cmocka_unit_test(a_probe_comes_when_a_backlog_has_ended),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
