@@ -15,10 +15,14 @@ enum {
     PLAIN_US = 60 * 1000 * 1000 /* so long an entrypoint with too many priorities has no cursors */
 };
 
+static void sweep_after(engine *e, int64_t costs)
+{
+    e->sweep_at_us = base_min_i64(e->sweep_at_us, e->swept_us + costs * e->sweep_cost_us);
+}
+
 void engine_want_sweep(engine *e)
 {
-    e->sweep_at_us =
-        base_min_i64(e->sweep_at_us, e->swept_us + SWEEP_WANTED_COSTS * e->sweep_cost_us);
+    sweep_after(e, SWEEP_WANTED_COSTS);
 }
 
 /* The cursors of the leased entrypoints down to the floor; 0: none, or too many for one claim, or
@@ -123,10 +127,12 @@ void engine_learn_cursors(engine *e, int64_t now_us, const engine_lane *lane, co
     bool full = reply->row_count >= (size_t)said->of.lease.batch;
     int64_t took_us = now_us - lane->heard_us;
 
-    if (swept)
+    if (swept) {
+        e->sweep_full = full;
         learn_sweep(e, now_us, took_us);
-    else
+    } else {
         e->claim_cost_us += (took_us - e->claim_cost_us) / 8;
+    }
     for (size_t i = 0; i < reply->row_count; i++)
         move_cursor(&e->buckets[reply->rows[i].entrypoint], now_us, &reply->rows[i], swept && full);
     if (swept)
@@ -139,7 +145,9 @@ bool engine_sweep_next(engine *e, int64_t now_us, const sentence *said)
 {
     if (said->of.lease.cursors == NULL)
         return false;
-    engine_want_sweep(e); /* a job of a priority without a cursor may have woken us */
+    /* a job of a priority without a cursor may have woken us; and a sweep that came back full has
+     * not seen everything: the next one will bring jobs too, and there is nothing else to do */
+    sweep_after(e, e->sweep_full ? 1 : SWEEP_WANTED_COSTS);
     if (now_us >= e->sweep_at_us)
         return true;
     if (e->cursor_floor > INT32_MIN) { /* rather out of order than idle until then */

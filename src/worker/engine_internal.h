@@ -218,6 +218,7 @@ struct engine {
     double payload_average; /* bytes, of leased jobs */
     double row_average;     /* of those that were claimed as picked ones */
     int64_t swept_us, sweep_at_us, sweep_cost_us, sweep_last_cost_us;
+    bool sweep_full;       /* the last one brought as many jobs as it asked for */
     int32_t cursor_floor;  /* the lowest priority that claims behind cursors take */
     int64_t claim_cost_us; /* of a claim behind cursors */
     int64_t horizon_at_us; /* not before: who holds back the removal of dead rows? */
