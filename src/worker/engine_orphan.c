@@ -151,7 +151,8 @@ void engine_unresolve(engine *e, engine_lane *lane, bool sent)
     lane->job_count = 0;
 }
 
-/* The claim is gone, or what the lease's end wrote was carried out. */
+/* The claim is gone, or what the lease's end wrote was carried out. Or a claim of ours has picked
+ * the job, whose answer was lost: an adoption brings that one, which is then run once more. */
 static void resolved_nothing(engine *e, engine_job *job)
 {
     e->done_untold |= job->uncertain;

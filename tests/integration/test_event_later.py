@@ -84,15 +84,6 @@ def test_a_worker_that_keeps_up_tells_of_each_job(queue_db, produce, spawn_worke
     worker.stop_cleanly()
 
 
-def test_the_printed_function_takes_the_place_of_another(queue_db, pgqueuer):
-    queue_db.execute(LOUD)
-    script = pgqueuer("sql", "install").stdout
-    begin = script.index("CREATE OR REPLACE FUNCTION")
-    queue_db.execute(script[begin:script.index("$$;", begin) + 3])
-    assert "pgqueuer_c.events" in queue_db.value(
-        "SELECT prosrc FROM pg_proc WHERE proname = 'fn_pgqueuer_changed'")
-
-
 def test_a_function_that_tells_all_is_as_good(queue_db, spawn_worker, watcher):
     """The one that an installation of Python's has."""
     queue_db.execute(LOUD)
