@@ -31,13 +31,14 @@ typedef struct pgq_install_options {
  * the enum exists (nothing is changed), PGQ_E_PERMISSION, PGQ_E_DATABASE, connection errors.
  *
  * The extras are a table in which workers count what they settle, one that remembers how far
- * imports have come (import.h), and functions that enqueue, for producers in any language. With the
- * first, the log policy FAILURES leaves no log rows of successes, and log rows need not be touched
- * again for the statistics. Python's workers and its upgrade do not see them. Their schema is
- * pgqueuer_c, with the names' schema and prefix added: pgqueuer_c_SCHEMA_PREFIX. With `extras`, an
- * installation that exists is no error: what it lacks of the extras is added, functions of another
- * release are replaced, and nothing else changes. PGQ_E_DATABASE when the functions there enqueue
- * into another installation. */
+ * imports have come (import.h), one with a sequence by which claims of several workers keep clear
+ * of each other's rows, and functions that enqueue, for producers in any language. With the first,
+ * the log policy FAILURES leaves no log rows of successes, and log rows need not be touched again
+ * for the statistics. The third is UNLOGGED, whatever the durability. Python's workers and its
+ * upgrade do not see them. Their schema is pgqueuer_c, with the names' schema and prefix added:
+ * pgqueuer_c_SCHEMA_PREFIX. With `extras`, an installation that exists is no error: what it lacks
+ * of the extras is added, functions of another release are replaced, and nothing else changes.
+ * PGQ_E_DATABASE when the functions there enqueue into another installation. */
 PGQ_API PGQ_CHECKED pgq_code pgq_schema_install(pgq_client *client,
                                                 const pgq_install_options *options, pgq_error *err);
 

@@ -124,8 +124,9 @@ const command commands[] = {
      .details =
          "With --extras an installation that is there already gets what it lacks of them, in "
          "a schema of their own: tables in which workers count what they settle, for the log "
-         "policy failures and for cheaper statistics, and imports remember how far they have "
-         "come, and functions that enqueue, for producers in any language "
+         "policy failures and for cheaper statistics, tell each other how far they have claimed, "
+         "and imports remember how far they have come, and functions that enqueue, for producers "
+         "in any language "
          "(SELECT pgqueuer_c.enqueue('name', 'payload')).",
      .run = cmd_install,
      .connects = true,

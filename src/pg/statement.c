@@ -12,7 +12,7 @@ typedef struct placeholder {
     const char *value;
 } placeholder;
 
-enum { PLACEHOLDERS = 17, PREPARED_BYTES = 64 };
+enum { PLACEHOLDERS = 19, PREPARED_BYTES = 64 };
 
 static bool is_name_char(char c)
 {
@@ -45,6 +45,7 @@ static bool make_placeholders(arena *a, const names *n, placeholder table[PLACEH
         {"status", "status_literal", n->status},
     };
     size_t count = 0;
+    char *front;
 
     for (size_t i = 0; i < BASE_COUNT(qualified); i++) {
         char *name = names_qualify(a, n, qualified[i][2]);
@@ -61,6 +62,10 @@ static bool make_placeholders(arena *a, const names *n, placeholder table[PLACEH
     table[count++] = (placeholder){"extras", names_quote_identifier(a, n->extras)};
     table[count++] =
         (placeholder){"imports", names_qualify_in(a, n->extras, STATEMENT_IMPORTS_TABLE)};
+    front = names_qualify_in(a, n->extras, STATEMENT_FRONT_SEQUENCE);
+    table[count++] = (placeholder){"front", front};
+    table[count++] =
+        (placeholder){"front_literal", front != NULL ? names_quote_literal(a, front) : NULL};
     table[count++] = (placeholder){"extras_literal", names_quote_literal(a, n->extras)};
     table[count++] = (placeholder){"channel", names_quote_identifier(a, n->channel)};
     table[count++] = (placeholder){"channel_literal", names_quote_literal(a, n->channel)};

@@ -6,8 +6,9 @@
  * psql's own syntax; :queue_name_literal is the bare name, and :statistics_lock_literal the
  * qualified one without quotes, from which Python makes the key of its advisory lock. :counts is
  * the table of our own in which settles count, :imports the one that remembers how far imports have
- * come, :extras their schema, :extras_literal that as a literal. $n are parameters whose types the
- * header comment gives.
+ * come, :front the sequence that says how far claims have come, :extras their schema,
+ * :front_literal and :extras_literal these as literals. $n are parameters whose types the header
+ * comment gives.
  *
  * Of a file with lines that end in "-- counted" there are two statements: STATEMENT_NAME without
  * those lines, for a database without the extras, and STATEMENT_NAME_COUNTED without the ones that
@@ -25,6 +26,10 @@ enum { STATEMENT_PARAMS_MAX = 16 };
 /* In the schema `extras` of the names. */
 #define STATEMENT_COUNTS_TABLE "counts"
 #define STATEMENT_IMPORTS_TABLE "imports"
+#define STATEMENT_CLAIMS_TABLE "claims"
+#define STATEMENT_FRONT_COLUMN "front"
+/* The name that the server gives to the sequence of a serial column, unless it is taken. */
+#define STATEMENT_FRONT_SEQUENCE STATEMENT_CLAIMS_TABLE "_" STATEMENT_FRONT_COLUMN "_seq"
 
 typedef struct statement {
     const char *name; /* the file's name without ".sql", perhaps with "_counted" */

@@ -235,7 +235,8 @@ pgq_code pgq_schema_has_extras(pgq_client *client, bool *ret_present, char **ret
         return code;
     *ret_present = true;
     for (size_t i = 0; i < CATALOG_EXTRA_COUNT; i++)
-        *ret_present = *ret_present && live.extras[i].is_table;
+        *ret_present = *ret_present && live.extras[i].is_table &&
+                       (catalog_extras[i].sequence == NULL || live.extras[i].sequence_type != NULL);
     for (size_t i = 0; i < CATALOG_ROUTINE_COUNT; i++)
         *ret_present = *ret_present && live.routines[i].exists;
     live_release(&live);

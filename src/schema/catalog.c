@@ -144,11 +144,19 @@ static const catalog_setting imports_settings[] = {
     {"autovacuum_vacuum_threshold", "1000"},
 };
 
+/* It has no rows. Its sequence tells workers at once what others claim; nothing else in PostgreSQL
+ * is seen before a transaction ends. It is the table's, so that it comes and goes with it. What it
+ * tells is soon old: a crash may forget it. */
+static const catalog_column claims_columns[] = {
+    {STATEMENT_FRONT_COLUMN, "bigint", NULL, CATALOG_SERIAL, true, false},
+};
+
 /* imports is as durable as the queue: a crash that empties that one forgets that it was filled. */
 const catalog_extra catalog_extras[CATALOG_EXTRA_COUNT] = {
     [CATALOG_COUNTS] = {STATEMENT_COUNTS_TABLE,
                         counts_columns,
                         BASE_COUNT(counts_columns),
+                        NULL,
                         NULL,
                         counts_settings,
                         BASE_COUNT(counts_settings),
@@ -157,9 +165,18 @@ const catalog_extra catalog_extras[CATALOG_EXTRA_COUNT] = {
                          imports_columns,
                          BASE_COUNT(imports_columns),
                          "queue, name",
+                         NULL,
                          imports_settings,
                          BASE_COUNT(imports_settings),
                          {false, false, true}},
+    [CATALOG_CLAIMS] = {STATEMENT_CLAIMS_TABLE,
+                        claims_columns,
+                        BASE_COUNT(claims_columns),
+                        NULL,
+                        STATEMENT_FRONT_SEQUENCE,
+                        NULL,
+                        0,
+                        {true, true, true}},
 };
 
 const catalog_routine catalog_routines[CATALOG_ROUTINE_COUNT] = {

@@ -24,7 +24,7 @@ typedef enum catalog_table_id {
 enum { CATALOG_INDEX_COUNT = 13, CATALOG_LABEL_COUNT = 7, CATALOG_DURABILITY_COUNT = 3 };
 
 /* Our own objects, which install adds on request. */
-enum { CATALOG_COUNTS, CATALOG_IMPORTS, CATALOG_EXTRA_COUNT };
+enum { CATALOG_COUNTS, CATALOG_IMPORTS, CATALOG_CLAIMS, CATALOG_EXTRA_COUNT };
 enum { CATALOG_ROUTINE_COUNT = 3 };
 
 typedef enum catalog_kind {
@@ -81,6 +81,7 @@ typedef struct catalog_extra {
     const catalog_column *columns;
     size_t column_count;
     const char *primary_key;         /* columns, separated by ", "; NULL: none */
+    const char *sequence;            /* its first column's, used by this name; NULL: none */
     const catalog_setting *settings; /* it is made with these */
     size_t setting_count;
     bool unlogged[CATALOG_DURABILITY_COUNT];

@@ -343,6 +343,17 @@ static void take_extra_constraint(reading *r, size_t row)
         r->live->extras[at].primary_key = columns;
 }
 
+static void take_extra_sequence(reading *r, size_t row)
+{
+    size_t at = take_position(r, row, CATALOG_EXTRA_COUNT);
+    const catalog_extra *declared = &catalog_extras[at];
+    const char *name = result_text(&r->rows, row, 1), *column = result_text(&r->rows, row, 3);
+
+    if (declared->sequence != NULL && name != NULL && base_streq(name, declared->sequence) &&
+        column != NULL && base_streq(column, declared->columns[0].name))
+        r->live->extras[at].sequence_type = take_text(r, row, 2);
+}
+
 /* The schema comes first: the other texts are normalised with it. */
 static const step steps[] = {
     {STATEMENT_CATALOG_SCHEMA, NULL, take_schema, false},
@@ -359,6 +370,7 @@ static const step steps[] = {
     {STATEMENT_CATALOG_COLUMNS, give_extras, take_extra_column, true},
     {STATEMENT_CATALOG_ROUTINES, give_routines, take_routine, true},
     {STATEMENT_CATALOG_CONSTRAINTS, give_extras, take_extra_constraint, true},
+    {STATEMENT_CATALOG_SEQUENCES, give_extras, take_extra_sequence, true},
 };
 
 static pgq_code run_step(reading *r, const step *s, pg_conn *conn, int64_t deadline_us,

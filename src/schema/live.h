@@ -42,7 +42,8 @@ typedef struct live_trigger {
 
 typedef struct live_extra {
     bool exists, is_table;
-    const char *primary_key; /* columns, separated by ", "; NULL: none */
+    const char *primary_key;   /* columns, separated by ", "; NULL: none */
+    const char *sequence_type; /* of the declared one; NULL: its column does not own it */
     live_column columns[LIVE_COLUMNS_MAX];
 } live_extra;
 

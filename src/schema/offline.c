@@ -367,6 +367,26 @@ static void add_trigger(offline *o)
         literal(o, o->names->function), o->q.trigger, o->q.tables[CATALOG_QUEUE], made);
 }
 
+static void add_extra_sequence(offline *o, size_t at, const char *schema)
+{
+    const catalog_extra *extra = &catalog_extras[at];
+    const char *made[RENDER_SEQUENCE_COUNT];
+
+    render_sequence(o->s, &o->q, at);
+    for (size_t i = RENDER_SEQUENCE_COUNT; i > 0; i--)
+        made[i - 1] = taken(o);
+    add(o,
+        DO_BEGIN HOME_FORMAT
+        "    owned CONSTANT regclass := pg_get_serial_sequence(" CLASS_FORMAT "::text, '%s');\n"
+        "BEGIN\n"
+        "    IF NOT EXISTS (SELECT FROM pg_sequence WHERE seqrelid = owned AND seqtypid = "
+        "'int8'::regtype\n"
+        "                   AND seqrelid = " CLASS_FORMAT ") THEN\n"
+        "        %s;\n        %s;\n        %s;\n    END IF;\n" DO_END,
+        schema, literal(o, extra->name), extra->columns[0].name, literal(o, extra->sequence),
+        made[0], made[1], made[2]);
+}
+
 static pgq_code add_extras(offline *o, pgq_error *err)
 {
     const char *schema = literal(o, o->names->extras);
@@ -377,9 +397,12 @@ static pgq_code add_extras(offline *o, pgq_error *err)
                  "        CREATE SCHEMA %s;\n    END IF;\n" DO_END,
         schema, o->q.extras_schema);
     code = render_extras(o->s, o->names, o->options->durability, false, err);
-    for (size_t i = 0; i < CATALOG_EXTRA_COUNT; i++)
+    for (size_t i = 0; i < CATALOG_EXTRA_COUNT; i++) {
         add_columns(o, catalog_extras[i].name, catalog_extras[i].columns,
                     catalog_extras[i].column_count, schema);
+        if (catalog_extras[i].sequence != NULL)
+            add_extra_sequence(o, i, schema);
+    }
     return code;
 }
 

@@ -10,6 +10,7 @@
 typedef struct subject {
     const char *sql, *name;
     plan_cost cost;
+    bool sequence; /* a step of its own sees to the sequence */
 } subject;
 
 /* Changes of a table's columns that become one step. */
@@ -98,7 +99,8 @@ static void set_default(planning *p, const subject *of, const catalog_column *de
 
     if (declared->default_text != NULL)
         wanted = plan_filled(p, declared->default_text);
-    if (verify_default(declared, live, wanted))
+    if (verify_default(declared, live, wanted) ||
+        (declared->kind == CATALOG_SERIAL && of->sequence))
         return;
     if (declared->kind != CATALOG_PLAIN) {
         plan_note(p, plan_text(p, "column %s.%s", of->name, declared->name),
@@ -228,7 +230,7 @@ void plan_table(planning *p, catalog_table_id id)
     const catalog_table *declared = &catalog_tables[id];
     const live_table *live = &p->live->tables[id];
     const subject of = {p->q.tables[id], catalog_table_name(p->names, id),
-                        plan_cost_of(p, id, "ACCESS EXCLUSIVE")};
+                        plan_cost_of(p, id, "ACCESS EXCLUSIVE"), false};
 
     if (live->exists && !live->is_table) {
         plan_refuse(p, "%s is not a table", of.name);
@@ -247,11 +249,33 @@ void plan_table(planning *p, catalog_table_id id)
     plan_keys(p, id, &of);
 }
 
+/* A column that is missing brings its sequence along. */
+static void plan_extra_sequence(planning *p, size_t at, const subject *of)
+{
+    const catalog_extra *declared = &catalog_extras[at];
+    const live_extra *live = &p->live->extras[at];
+    const char *type = live->sequence_type;
+
+    if (declared->sequence == NULL || !live->columns[0].exists)
+        return;
+    if (type != NULL && base_streq(type, "bigint") &&
+        verify_default(&declared->columns[0], &live->columns[0], NULL))
+        return;
+    render_sequence(p->s, &p->q, at);
+    plan_step_done(
+        p, plan_text(p, "give column %s.%s its sequence", of->name, declared->columns[0].name),
+        type == NULL ? "it has not the one that workers use" : "it is not as it was made",
+        &of->cost);
+}
+
 void plan_extra_columns(planning *p, size_t at, const char *table)
 {
     const catalog_extra *declared = &catalog_extras[at];
-    const subject of = {
-        p->q.extras[at], table, {.table = table, .lock = "ACCESS EXCLUSIVE", .rows = -1}};
+    const subject of = {p->q.extras[at],
+                        table,
+                        {.table = table, .lock = "ACCESS EXCLUSIVE", .rows = -1},
+                        declared->sequence != NULL};
 
     plan_columns(p, &of, declared->columns, p->live->extras[at].columns, declared->column_count);
+    plan_extra_sequence(p, at, &of);
 }

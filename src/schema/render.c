@@ -46,6 +46,10 @@ static bool quote_names(arena *a, const names *n, sql_names *q)
     for (size_t i = 0; i < CATALOG_EXTRA_COUNT; i++) {
         q->extras[i] = names_qualify_in(a, n->extras, catalog_extras[i].name);
         complete = complete && q->extras[i] != NULL;
+        if (catalog_extras[i].sequence != NULL) {
+            q->sequences[i] = names_qualify_in(a, n->extras, catalog_extras[i].sequence);
+            complete = complete && q->sequences[i] != NULL;
+        }
     }
     for (size_t i = 0; i < CATALOG_ROUTINE_COUNT; i++) {
         q->routines[i] = quote_routine(a, n, &catalog_routines[i]);
@@ -278,8 +282,31 @@ void render_extra(script *s, const sql_names *q, size_t at, bool unlogged)
     }
     if (extra->primary_key != NULL)
         buffer_add_format(&sql, "    PRIMARY KEY (%s)\n", extra->primary_key);
-    buffer_add_text(&sql, ") WITH (\n");
-    add_settings(&sql, extra->settings, extra->setting_count, true);
+    buffer_add_char(&sql, ')');
+    if (extra->setting_count > 0) {
+        buffer_add_text(&sql, " WITH (\n");
+        add_settings(&sql, extra->settings, extra->setting_count, true);
+    }
+    render_add(s, &sql);
+}
+
+void render_sequence(script *s, const sql_names *q, size_t at)
+{
+    const char *column = catalog_extras[at].columns[0].name;
+    const char *name = names_quote_literal(&s->memory, q->sequences[at]);
+    buffer sql = BUFFER_INIT;
+
+    if (name == NULL) {
+        s->broken = true;
+        return;
+    }
+    buffer_add_format(&sql, "CREATE SEQUENCE IF NOT EXISTS %s", q->sequences[at]);
+    render_add(s, &sql);
+    buffer_add_format(&sql, "ALTER SEQUENCE %s AS bigint OWNED BY %s.%s", q->sequences[at],
+                      q->extras[at], column);
+    render_add(s, &sql);
+    buffer_add_format(&sql, "ALTER TABLE %s ALTER COLUMN %s SET DEFAULT nextval(%s)", q->extras[at],
+                      column, name);
     render_add(s, &sql);
 }
 

@@ -17,6 +17,7 @@ typedef struct sql_names {
     const char *channel; /* a literal */
     const char *extras_schema;
     const char *extras[CATALOG_EXTRA_COUNT];
+    const char *sequences[CATALOG_EXTRA_COUNT];  /* NULL: it needs none */
     const char *routines[CATALOG_ROUTINE_COUNT]; /* with the types of their arguments */
     const char *home; /* an expression of the schema that the tables are in */
 } sql_names;
@@ -37,6 +38,9 @@ void render_column(script *s, buffer *sql, const catalog_column *column, const s
 void render_type(script *s, const sql_names *q);
 void render_table(script *s, const sql_names *q, catalog_table_id id, bool unlogged);
 void render_extra(script *s, const sql_names *q, size_t at, bool unlogged);
+/* Gives a table of the extras its sequence back: RENDER_SEQUENCE_COUNT statements. */
+enum { RENDER_SEQUENCE_COUNT = 3 };
+void render_sequence(script *s, const sql_names *q, size_t at);
 pgq_code render_routine(script *s, const names *n, const sql_names *q, size_t at, pgq_error *err);
 void render_index(script *s, const sql_names *q, const catalog_index *index, const char *name,
                   bool concurrently);

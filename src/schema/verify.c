@@ -251,6 +251,22 @@ static void check_routine(comparison *c, const catalog_routine *declared, const 
         LINE(c, "function '%s.%s' follows the caller's search_path", extras, declared->name);
 }
 
+/* It is used by its name, so another one that the column takes its default from is not enough. */
+static void check_extra_sequence(comparison *c, const char *table, const catalog_extra *declared,
+                                 const live_extra *live)
+{
+    const char *extras = c->names->extras, *type = live->sequence_type;
+
+    if (declared->sequence == NULL || !live->columns[0].exists)
+        return;
+    if (type == NULL)
+        LINE(c, "missing sequence '%s.%s' of column '%s.%s'", extras, declared->sequence, table,
+             declared->columns[0].name);
+    else if (!base_streq(type, "bigint"))
+        LINE(c, "sequence '%s.%s' is of type %s instead of bigint", extras, declared->sequence,
+             type);
+}
+
 /* They may be missing as a whole, but not in part. */
 static void check_extras(comparison *c)
 {
@@ -269,6 +285,8 @@ static void check_extras(comparison *c)
         if (live->is_table && declared->primary_key != NULL &&
             (live->primary_key == NULL || !base_streq(live->primary_key, declared->primary_key)))
             LINE(c, "missing primary key (%s) of table '%s'", declared->primary_key, name);
+        if (live->is_table)
+            check_extra_sequence(c, name, declared, live);
     }
     for (size_t i = 0; c->live->extras_schema_exists && i < CATALOG_ROUTINE_COUNT; i++)
         check_routine(c, &catalog_routines[i], &c->live->routines[i]);

@@ -158,6 +158,21 @@ def test_the_worker_runs_in_both_lanes_and_counts(queue, produce, work, lane, po
     assert queue.database.value("SELECT sum(count) FROM pgqueuer_statistics WHERE status = 'successful'") == 20
 
 
+@pytest.mark.parametrize("without", [None, *(grant for grant in ROLES["worker"] if "pgqueuer_c" in grant)],
+                         ids=lambda grant: grant and grant[6:-1].split(" TO ")[0])
+def test_the_worker_tells_others_how_far_it_has_claimed(queue, without):
+    """What durability does to the table takes no right away."""
+    queue.install().grant("worker", without)
+    assert queue.pgqueuer("durability", "balanced", dsn=queue.dsn("admin")).returncode == DONE
+    tell = "SELECT setval('pgqueuer_c.claims_front_seq', last_value + 7) FROM pgqueuer_c.claims_front_seq"
+    with psycopg.connect(queue.dsn("worker"), autocommit=True) as connection:
+        if without is None or "counts" in without:
+            assert connection.execute(tell).fetchone() == (8,)
+        else:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(tell)
+
+
 def test_the_worker_takes_over_holds_and_releases(queue, produce, spawn_worker, journal, handlers):
     """A job of a worker that is gone, a job that is held, and one that a supervised process has."""
     queue.install().grant("worker")
@@ -360,7 +375,10 @@ def test_without_a_right_the_worker_says_what_it_lacks(queue, produce, work, wit
     queue.install().grant("worker", without)
     produce(queue.database, [NewJob("alpha", b"")] * 3)
     status, log = work(queue, "--log-policy", "failures")
-    if "pgqueuer_c" in without:
+    if "claims_front_seq" in without:  # nothing depends on it
+        assert status == DONE and "extras.missing" not in log and "denied" not in log, log
+        assert queue.database.job_count() == 0
+    elif "pgqueuer_c" in without:
         assert status == DONE and "extras.missing" in log and "may not use them" in log, log
         assert queue.database.job_count() == 0
     elif "SCHEMA public" in without:

@@ -1,9 +1,11 @@
 """The extras: a schema of our own beside the tables that Python knows."""
 
 import re
+import subprocess
 
 import pytest
 
+from lib import servers
 from lib.schema import PRESENT, VARIANTS, dump, installed, psql, reference, verify
 
 SCHEMAS = {
@@ -12,6 +14,8 @@ SCHEMAS = {
     ("--schema", "jobs"): "pgqueuer_c_jobs",
     ("--schema", "jobs", "--prefix", "acme_"): "pgqueuer_c_jobs_acme_",
 }
+
+NO_SEQUENCE = "missing sequence 'pgqueuer_c.claims_front_seq' of column 'pgqueuer_c.claims.front'"
 
 
 def install_extras(pgqueuer, database, *options):
@@ -34,16 +38,19 @@ def test_extras_add_a_schema_and_leave_the_rest_as_it_is(pgqueuer, db, variant):
     assert sorted(set(statements) - set(extras(statements))) == reference(variant)
     found = extras(statements)
     functions = [text for text in found if text.startswith("CREATE FUNCTION")]
-    key, create, *tables = [text for text in found if text not in functions]
+    owned, default, key, create, *tables = [text for text in found if text not in functions]
     assert [re.match(r"CREATE FUNCTION ([\w.]+)", text)[1] for text in functions] == [
         f"{schema}.{name}" for name in ("enqueue", "enqueue_arrays", "enqueue_many")]
     assert key.endswith("ADD CONSTRAINT imports_pkey PRIMARY KEY (queue, name);")
     assert create == f"CREATE SCHEMA {schema};"
-    unlogged = {"counts": variant in ("balanced", "volatile"), "imports": variant == "volatile"}
-    for name in ("counts", "imports"):
+    assert owned == f"ALTER SEQUENCE {schema}.claims_front_seq OWNED BY {schema}.claims.front;"
+    assert f"{schema}.claims ALTER COLUMN front SET DEFAULT nextval('{schema}.claims_front_seq'" in default
+    assert any(text.startswith(f"CREATE UNLOGGED SEQUENCE {schema}.claims_front_seq\n") for text in tables)
+    unlogged = {"counts": variant in ("balanced", "volatile"), "imports": variant == "volatile", "claims": True}
+    for name in unlogged:
         kind = "UNLOGGED TABLE" if unlogged[name] else "TABLE"
         assert any(text.startswith(f"CREATE {kind} {schema}.{name} (") for text in tables)
-    assert len(tables) == 2 and "pgqueuer_status" not in "".join(tables)
+    assert len(tables) == 4 and "pgqueuer_status" not in "".join(tables)
 
 
 @pytest.mark.parametrize("options", SCHEMAS)
@@ -54,13 +61,26 @@ def test_extras_are_added_to_an_installation_and_adding_them_again_changes_nothi
     before = dump(db)
     install_extras(pgqueuer, db, *options)
     after = dump(db)
-    assert f"CREATE SCHEMA {SCHEMAS[options]};" in extras(after) and len(extras(after)) == 7
+    assert f"CREATE SCHEMA {SCHEMAS[options]};" in extras(after) and len(extras(after)) == 11
     assert [text for text in after if text not in extras(after)] == before
     db.execute(f"INSERT INTO {SCHEMAS[options]}.counts SELECT 'pg_class', now(), 'a', 0, 'queued', 1")
     install_extras(pgqueuer, db, *options)
     assert dump(db) == after
     assert db.value(f"SELECT count(*) FROM {SCHEMAS[options]}.counts") == 1
     assert verify(pgqueuer, db, "present", *options) == []
+
+
+def test_a_dump_that_is_restored_has_all_of_it(pgqueuer, queue_db, cluster):
+    install_extras(pgqueuer, queue_db)
+    queue_db.execute("SELECT setval('pgqueuer_c.claims_front_seq', 1234567)")
+    whole = subprocess.run([servers.client("pg_dump", cluster.bin), queue_db.dsn], check=True,
+                           capture_output=True, text=True, timeout=60).stdout
+    other = cluster.create_database()
+    psql(other, text=whole)
+    assert verify(pgqueuer, other) == []
+    assert dump(other) == dump(queue_db)
+    assert other.value("SELECT last_value FROM pgqueuer_c.claims_front_seq") == 1234567
+    cluster.drop_database(other)
 
 
 def test_sql_install_is_a_script_of_the_same(pgqueuer, db, cluster):
@@ -114,6 +134,16 @@ def test_verify_says_whether_the_extras_are_there(pgqueuer, queue_db):
         ("DROP TABLE pgqueuer_c.imports", ["missing table 'pgqueuer_c.imports'"]),
         ("ALTER TABLE pgqueuer_c.imports DROP CONSTRAINT imports_pkey",
          ["missing primary key (queue, name) of table 'pgqueuer_c.imports'"]),
+        ("DROP TABLE pgqueuer_c.claims", ["missing table 'pgqueuer_c.claims'"]),
+        ("ALTER TABLE pgqueuer_c.claims DROP front", ["missing column 'pgqueuer_c.claims.front'"]),
+        ("ALTER TABLE pgqueuer_c.claims ALTER front TYPE integer",
+         ["column 'pgqueuer_c.claims.front' is of type integer instead of bigint"]),
+        ("DROP SEQUENCE pgqueuer_c.claims_front_seq CASCADE",
+         ["column 'pgqueuer_c.claims.front' has the default none instead of a sequence", NO_SEQUENCE]),
+        ("ALTER SEQUENCE pgqueuer_c.claims_front_seq RENAME TO other", [NO_SEQUENCE]),
+        ("ALTER SEQUENCE pgqueuer_c.claims_front_seq OWNED BY NONE", [NO_SEQUENCE]),
+        ("ALTER SEQUENCE pgqueuer_c.claims_front_seq AS integer",
+         ["sequence 'pgqueuer_c.claims_front_seq' is of type integer instead of bigint"]),
         ("DROP SCHEMA pgqueuer_c CASCADE", []),
         ("ALTER TABLE pgqueuer_c.counts ADD more int; CREATE TABLE pgqueuer_c.mine (i int)", []),
     ],
@@ -124,12 +154,14 @@ def test_verify_names_what_is_different_in_the_extras(pgqueuer, queue_db, change
     assert verify(pgqueuer, queue_db) == lines
 
 
-@pytest.mark.parametrize("table", ["counts", "imports"])
+@pytest.mark.parametrize("table", ["counts", "imports", "claims"])
 def test_a_table_that_is_missing_is_made_again(pgqueuer, queue_db, table):
+    """An older release's extras had fewer."""
     install_extras(pgqueuer, queue_db)
+    whole = dump(queue_db)
     queue_db.execute(f"DROP TABLE pgqueuer_c.{table}")
     install_extras(pgqueuer, queue_db)
-    assert verify(pgqueuer, queue_db) == []
+    assert verify(pgqueuer, queue_db) == [] and dump(queue_db) == whole
 
 
 @pytest.mark.parametrize("level", ["durable", "balanced", "volatile"])
@@ -142,6 +174,7 @@ def test_durability_is_that_of_the_statistics_and_of_the_queue(pgqueuer, queue_d
             == queue_db.value(persistence, ["pgqueuer_statistics"]))
     assert (queue_db.value(persistence, ["pgqueuer_c.imports"])
             == queue_db.value(persistence, ["pgqueuer"]))
+    assert queue_db.value(persistence, ["pgqueuer_c.claims"]) == "u"
 
 
 def test_a_role_that_may_not_make_schemas_is_told_so(pgqueuer, queue_db):

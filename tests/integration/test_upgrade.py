@@ -4,7 +4,7 @@ import pytest
 
 from lib.extent import extent
 from lib.upgrade import (
-    DAMAGE, SCHEMAS, assert_up_to_date, checksums, columns_before, fill, restore, upgraded,
+    CLAIMS_DAMAGE, DAMAGE, SCHEMAS, assert_up_to_date, checksums, columns_before, fill, restore, upgraded,
 )
 from lib.schema import COLUMNS, INDEXES, dump, verify
 
@@ -179,6 +179,7 @@ def test_an_upgrade_with_extras_adds_them_and_completes_them(pgqueuer, queue_db)
     " SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN; END'",
     "ALTER TABLE pgqueuer_c.imports DROP CONSTRAINT imports_pkey",
     "DROP TABLE pgqueuer_c.imports",
+    "DROP TABLE pgqueuer_c.claims",
 ])
 def test_an_upgrade_mends_what_the_extras_lack(pgqueuer, queue_db, damage):
     upgraded(pgqueuer, queue_db, "--extras")
@@ -188,3 +189,18 @@ def test_an_upgrade_mends_what_the_extras_lack(pgqueuer, queue_db, damage):
     upgraded(pgqueuer, queue_db)
     assert verify(pgqueuer, queue_db) == []
     assert dump(queue_db) == whole
+
+
+@pytest.mark.parametrize("damage", CLAIMS_DAMAGE)
+def test_an_upgrade_gives_claims_the_sequence_that_workers_use(pgqueuer, queue_db, damage):
+    """One that is made again is logged, which does no harm."""
+    upgraded(pgqueuer, queue_db, "--extras")
+    queue_db.execute(damage)
+    assert verify(pgqueuer, queue_db) != []
+    plan = upgraded(pgqueuer, queue_db, "--plan").stdout
+    assert "column pgqueuer_c.claims.front" in plan and "by hand" not in plan
+    upgraded(pgqueuer, queue_db)
+    assert verify(pgqueuer, queue_db) == []
+    assert upgraded(pgqueuer, queue_db).stderr.strip() == CURRENT
+    assert queue_db.value(f"SELECT setval('pgqueuer_c.claims_front_seq', {1 << 60})") == 1 << 60
+    assert pgqueuer("uninstall", dsn=queue_db).returncode == 0

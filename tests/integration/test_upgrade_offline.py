@@ -8,7 +8,7 @@ import pytest
 from lib import servers
 from lib.schema import COLUMNS, INDEXES, LABELS, dump, installed, psql, verify
 from lib.upgrade import (
-    DAMAGE, SCHEMAS, TABLES, assert_up_to_date, checksums, columns_before, fill, restore, restore_as,
+    CLAIMS_DAMAGE, DAMAGE, SCHEMAS, TABLES, assert_up_to_date, checksums, columns_before, fill, restore, restore_as,
     upgraded, without_history,
 )
 
@@ -145,6 +145,24 @@ def test_the_script_makes_and_completes_the_extras(pgqueuer, db, script):
     run(db, script("--extras"))
     assert without_history(dump(db)) == without_history(whole)
     assert upgraded(pgqueuer, db, "--extras").stderr.strip() == CURRENT
+
+
+def test_the_script_makes_claims_and_gives_it_the_sequence_that_workers_use(pgqueuer, queue_db, script):
+    text = script("--extras")
+    run(queue_db, text)
+    whole = dump(queue_db)
+    queue_db.execute("DROP TABLE pgqueuer_c.claims")
+    run(queue_db, text)
+    assert dump(queue_db) == whole
+    for damage in CLAIMS_DAMAGE:
+        queue_db.execute(damage)
+        assert verify(pgqueuer, queue_db) != []
+        run(queue_db, text, "--single-transaction")
+        assert verify(pgqueuer, queue_db) == [], damage
+    whole = dump(queue_db)
+    run(queue_db, text)
+    assert dump(queue_db) == whole
+    assert upgraded(pgqueuer, queue_db, "--extras").stderr.strip() == CURRENT
 
 
 def test_rows_of_the_statistics_that_share_a_key_are_added_up(queue_db, script):

@@ -77,7 +77,8 @@ def _as_of_15(text):
     remarks on that; here they count as unlogged as their tables are."""
     text = text.replace("    LOGGED\n", "")
     for table in re.findall(r"^CREATE UNLOGGED TABLE (\S+)", text, re.MULTILINE):
-        text = text.replace(f"CREATE SEQUENCE {table}_id_seq\n", f"CREATE UNLOGGED SEQUENCE {table}_id_seq\n")
+        text = re.sub(rf"^CREATE SEQUENCE (?={re.escape(table)}_(id|front)_seq$)", "CREATE UNLOGGED SEQUENCE ",
+                      text, flags=re.MULTILINE)
     return text
 
 

@@ -62,6 +62,15 @@ DAMAGE = {
     "narrow ids": "ALTER TABLE pgqueuer ALTER id TYPE int; ALTER SEQUENCE pgqueuer_id_seq AS int",
 }
 
+# Likewise, where the extras are.
+CLAIMS_DAMAGE = [
+    "ALTER TABLE pgqueuer_c.claims DROP COLUMN front",
+    "DROP SEQUENCE pgqueuer_c.claims_front_seq CASCADE",
+    "ALTER SEQUENCE pgqueuer_c.claims_front_seq RENAME TO other",
+    "ALTER SEQUENCE pgqueuer_c.claims_front_seq OWNED BY NONE",
+    "ALTER SEQUENCE pgqueuer_c.claims_front_seq AS integer",
+]
+
 
 def restore(db, name):
     """The schema of a release, by the name of its dump."""

@@ -138,6 +138,9 @@ static void no_placeholder_is_left_and_casts_stay(void **state)
         strstr(s->all[STATEMENT_ENQUEUE_SKIP].text, "'queued'::\"app\".\"x_pgqueuer_status\""));
     assert_string_equal(s->all[STATEMENT_LISTEN].text, "LISTEN \"Ch-1\"");
     assert_non_null(strstr(s->all[STATEMENT_RELEASE_ROW].text, "'table', 'x_pgqueuer',"));
+    text = s->all[STATEMENT_CLAIM_LEASE_FRONT].text;
+    assert_non_null(strstr(text, "FROM \"pgqueuer_c_app_x_\".\"claims_front_seq\" AS s"));
+    assert_non_null(strstr(text, "setval('\"pgqueuer_c_app_x_\".\"claims_front_seq\"',"));
     for (size_t i = 0; i < STATEMENT_COUNT; i++)
         assert_null(strstr(s->all[i].text, ":::"));
     s = statements_free(s);
