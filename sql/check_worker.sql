@@ -4,7 +4,11 @@
 -- > kind text, name text, owner text    table, column, label, index, or width (a column that is
 -- >                                     not bigint); owner: the table or type; NULL: nothing is
 -- >                                     missing
--- > extras bool                         the extras are there, and this role may use them
+-- > extras bool                         settles can count: the extras are there for it, and this
+-- >                                     role may use them
+-- > front int8                          claims can keep clear of other workers', likewise: the oid of
+-- >                                     the queue, for installations that share the sequence; or NULL
+-- > front_at int8                       what the sequence says; NULL: nothing
 -- locks: none
 -- log: none
 -- notify: none
@@ -62,6 +66,20 @@ SELECT m.kind,
                      AND has_schema_privilege(n.oid, 'USAGE')
                      AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                      AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
-              ) AS extras
+              ) AS extras,
+       (SELECT to_regclass(:queue_literal)::oid::int8
+        FROM pg_namespace AS n
+        JOIN pg_class AS c ON c.relnamespace = n.oid
+        JOIN pg_sequence AS s ON s.seqrelid = c.oid
+        WHERE n.nspname = :extras_literal AND c.relname = 'claims_front_seq'
+              AND s.seqmax = 9223372036854775807
+              AND CASE WHEN c.relkind = 'S'
+                       THEN has_schema_privilege(n.oid, 'USAGE')
+                            AND has_sequence_privilege(c.oid, 'SELECT')
+                            AND has_sequence_privilege(c.oid, 'UPDATE') END
+       ) AS front,
+       (SELECT s.last_value
+        FROM pg_sequences AS s
+        WHERE s.schemaname = :extras_literal AND s.sequencename = 'claims_front_seq') AS front_at
 FROM (SELECT) AS one LEFT JOIN missing AS m ON true
 ORDER BY m.place

@@ -136,6 +136,14 @@ typedef struct sentence {
              * behind them and of higher priorities than all of them; NULL: everything. */
             const claim_cursor *cursors;
             size_t cursor_count;
+            /* With cursors of one entrypoint, and not with `front`: jobs that it has passed,
+             * too. */
+            bool late;
+            /* Behind cursors[front_at] of one entrypoint most jobs are. Beside other workers the
+             * claim begins further on there, where theirs that are under way will end. */
+            bool front;
+            size_t front_at;
+            bool front_back; /* others are to look behind it again, too */
         } lease;
         struct {
             bool done; /* jobs are done, not free */
@@ -186,7 +194,12 @@ typedef struct sentence_reply {
     const int64_t *stamps; /* conclude, resolve: for each place, the new `updated` */
     bool incomplete;       /* beat: rows were passed over, since somebody had locked them */
     bool extras;           /* check: settles can count */
-    bool due, queued;      /* probe */
+    bool front;            /* check: claims can keep clear of other workers' */
+    /* check: up to which id others have come with the jobs of priority 0 of an entrypoint; 0: not
+     * known */
+    int64_t front_id;
+    uint32_t front_entrypoint;
+    bool due, queued;                   /* probe */
     int64_t next_due_us, next_stale_us; /* probe: from now; CLOCK_NEVER: none */
     int64_t deferred;                   /* probe, when asked for: jobs that are not due yet */
     const survey_row *survey;

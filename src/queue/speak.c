@@ -319,7 +319,7 @@ static statement_id statement_of(const speaker *s, const sentence *what)
     if (what->kind == SENTENCE_CLAIM && what->of.claim.shares != NULL)
         return s->extras ? STATEMENT_CLAIM_GATED_COUNTED : STATEMENT_CLAIM_GATED;
     if (what->kind == SENTENCE_LEASE)
-        return speaker_lease(what);
+        return speaker_lease(s, what);
     if (what->kind == SENTENCE_CONCLUDE)
         return speaker_conclusion(s, what);
     if (what->kind == SENTENCE_AGGREGATE && what->of.aggregate.counts)
@@ -353,21 +353,30 @@ static bool lost_the_race(const pg_reply *heard)
            base_streq(heard->constraint + len - end, index_end);
 }
 
-/* Perhaps the extras have been taken away. If so, it goes well without them; a claim is not to end
- * the worker before that is known. Other lanes may have said the like already. */
+/* Something of the extras may have been taken away. Other lanes may have said the like already. */
+static bool doubt(bool *there, int *doubts)
+{
+    if (!*there && (*doubts == 0 || *doubts > PGQ_LANES_MAX))
+        return false;
+    *there = false;
+    (*doubts)++;
+    return true;
+}
+
+/* It goes well without the extras; a claim is not to end the worker before that is known. */
 static void doubt_extras(speaker *s, const sentence *what, sentence_reply *reply)
 {
     const struct speech *speech = &speeches[what->kind];
     bool schema = reply->class == SQLSTATE_SCHEMA || reply->class == SQLSTATE_PERMISSION;
+    bool claim = what->kind == SENTENCE_CLAIM || what->kind == SENTENCE_ADOPT;
 
-    if (!schema || speech->statement == speech->counted)
-        return;
-    if (!s->extras && (s->doubts == 0 || s->doubts > PGQ_LANES_MAX))
-        return;
-    s->extras = false;
-    s->doubts++;
-    if (what->kind == SENTENCE_CLAIM || what->kind == SENTENCE_ADOPT)
+    if (what->kind == SENTENCE_LEASE && what->of.lease.front) {
+        if ((schema || reply->class == SQLSTATE_DATA) && doubt(&s->front, &s->front_doubts))
+            reply->class = SQLSTATE_TRANSIENT;
+    } else if (schema && speech->statement != speech->counted && doubt(&s->extras, &s->doubts) &&
+               claim) {
         reply->class = SQLSTATE_TRANSIENT;
+    }
 }
 
 void speaker_hear(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *ret_reply)

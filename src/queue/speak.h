@@ -28,9 +28,11 @@ typedef struct speaker {
     uuid worker;
     char worker_text[UUID_TEXT_BYTES];
     int64_t heartbeat_timeout_us;
-    bool extras;   /* the database has them, and has not refused them since the check */
-    int doubts;    /* refusals that may have been theirs */
-    int malformed; /* claims in a row whose rows were no jobs */
+    bool extras;       /* the database has them, and has not refused them since the check */
+    bool front;        /* likewise, the sequence by which claims keep clear of other workers' */
+    int64_t queue_oid; /* if so, the queue's */
+    int doubts, front_doubts;              /* refusals that may have been theirs */
+    int malformed;                         /* claims in a row whose rows were no jobs */
     const speaker_entrypoint *entrypoints; /* borrowed */
     size_t entrypoint_count;
     map by_name; /* entrypoint's name to its index plus one */

@@ -40,7 +40,8 @@ void speaker_add_logged(speaker *s, const settle_item *items, size_t count);
 /* speak_lease.c */
 void speaker_add_lease(speaker *s, const sentence *what);
 void speaker_read_lease(speaker *s, const sentence *what, pg_reply *heard, sentence_reply *reply);
-statement_id speaker_lease(const sentence *what);
+void speaker_read_front(const speaker *s, int64_t value, sentence_reply *reply);
+statement_id speaker_lease(const speaker *s, const sentence *what);
 statement_id speaker_conclusion(const speaker *s, const sentence *what);
 void speaker_add_conclude(speaker *s, const sentence *what);
 void speaker_add_resolve(speaker *s, const sentence *what);

@@ -4,7 +4,10 @@
 
 #include <stdio.h>
 
-enum { INTERVAL_BYTES = 24 };
+enum { INTERVAL_BYTES = 24, FRONT_ID_BITS = 48, FRONT_KEYS = 32767 };
+
+/* The sum of an id and a batch still fits. */
+#define FRONT_ID_MAX (INT64_C(1) << (FRONT_ID_BITS - 1))
 
 static void param_interval(params *p, int64_t us)
 {
@@ -37,6 +40,57 @@ static void add_cursors(params *p, const sentence *what)
     param_array_end(p);
 }
 
+static uint64_t mix(uint64_t hash, uint64_t value, int bytes)
+{
+    for (; bytes > 0; bytes--, value >>= 8)
+        hash = (hash ^ (value & 0xFF)) * 1099511628211ULL; /* FNV-1a */
+    return hash;
+}
+
+/* Which cursor it is, for the upper bits of the front; never 0. Two that have the same, which is
+ * one pair in thirty thousand, disturb each other, and find what they miss by sweeps. */
+static int64_t front_key(const speaker *s, const char *entrypoint, int32_t priority)
+{
+    uint64_t hash = mix(14695981039346656037ULL, (uint64_t)s->queue_oid, 8);
+
+    for (const char *c = entrypoint; *c != '\0'; c++)
+        hash = mix(hash, (unsigned char)*c, 1);
+    hash = mix(hash, (uint32_t)priority, 4);
+    return (int64_t)(1 + hash % FRONT_KEYS) << FRONT_ID_BITS;
+}
+
+/* What stands in the sequence: whose cursor, if it is one of ours at the usual priority, and where.
+ */
+void speaker_read_front(const speaker *s, int64_t value, sentence_reply *reply)
+{
+    for (size_t i = 0; i < s->entrypoint_count; i++) {
+        int64_t id = value - front_key(s, s->entrypoints[i].name, 0);
+
+        if (id > 0 && id < FRONT_ID_MAX) {
+            reply->front_id = id;
+            reply->front_entrypoint = (uint32_t)i;
+        }
+    }
+}
+
+static bool has_front(const speaker *s, const sentence *what)
+{
+    return s->front && what->of.lease.front && what->of.lease.cursors != NULL &&
+           what->of.lease.cursors[what->of.lease.front_at].id < FRONT_ID_MAX;
+}
+
+static void add_front(speaker *s, const sentence *what)
+{
+    const char *entrypoint = s->entrypoints[what->of.lease.shares[0].entrypoint].name;
+    params *p = &s->params;
+    const claim_cursor *front = &what->of.lease.cursors[what->of.lease.front_at];
+
+    param_int4(p, front->priority);
+    param_int8(p, front->id);
+    param_int8(p, front_key(s, entrypoint, front->priority));
+    param_bool(p, what->of.lease.front_back);
+}
+
 void speaker_add_lease(speaker *s, const sentence *what)
 {
     const claim_share *shares = what->of.lease.shares;
@@ -55,10 +109,16 @@ void speaker_add_lease(speaker *s, const sentence *what)
         add_cursors(p, what);
     else
         param_bool(p, what->of.lease.try_all);
+    if (has_front(s, what))
+        add_front(s, what);
 }
 
-statement_id speaker_lease(const sentence *what)
+statement_id speaker_lease(const speaker *s, const sentence *what)
 {
+    if (has_front(s, what))
+        return STATEMENT_CLAIM_LEASE_FRONT;
+    if (what->of.lease.late)
+        return STATEMENT_CLAIM_LEASE_LATE;
     if (what->of.lease.share_count > 1)
         return what->of.lease.cursors != NULL ? STATEMENT_CLAIM_LEASE_MANY_AFTER
                                               : STATEMENT_CLAIM_LEASE_MANY;

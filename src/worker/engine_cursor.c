@@ -1,8 +1,8 @@
 /* Cursors: up to which id the jobs of a priority were claimed, so that a claim need not walk the
  * dead rows in front of them, which the server keeps while a long transaction runs anywhere. What a
  * cursor has passed (a row that committed late, a retry, a release) is found by sweeps: claims of
- * everything, so often that they cost a twentieth of the time, and before the worker rests. Source:
- * engine.md 2. */
+ * that as well in a backlog, so often that they cost a twentieth of the time, and of everything
+ * before the worker rests. Source: engine.md 2. */
 #include "worker/engine_internal.h"
 
 enum {
@@ -10,9 +10,10 @@ enum {
     SWEEP_WANTED_COSTS = 4,    /* when something is known to lie in front of a cursor */
     SWEEP_MIN_US = 100 * 1000, /* between two of them under load */
     SWEEP_MAX_US = 5 * 1000 * 1000,
-    SWEEP_DEAR_US = 50 * 1000,  /* somebody holds back the removal of dead rows */
-    SWEEP_CHEAP_US = 5 * 1000,  /* while they cost less, a worker without a backlog only sweeps */
-    PLAIN_US = 60 * 1000 * 1000 /* so long an entrypoint with too many priorities has no cursors */
+    SWEEP_DEAR_US = 50 * 1000,   /* somebody holds back the removal of dead rows */
+    SWEEP_CHEAP_US = 5 * 1000,   /* while they cost less, a worker without a backlog only sweeps */
+    BESIDE_US = 5 * 1000 * 1000, /* so long other workers that were met are believed to be there */
+    PLAIN_US = 60 * 1000 * 1000  /* so long an entrypoint with too many priorities has no cursors */
 };
 
 static void sweep_after(engine *e, int64_t costs)
@@ -51,29 +52,162 @@ static size_t collect(const engine *e, int64_t now_us, engine_lane *lane, const 
     return count;
 }
 
+/* The cursor of that priority; NULL: it has none. */
+static claim_cursor *find_cursor(const engine_bucket *bucket, int32_t priority)
+{
+    for (size_t i = 0; i < bucket->cursor_count; i++) {
+        if (bucket->cursors[i].priority == priority)
+            return &bucket->cursors[i];
+    }
+    return NULL;
+}
+
+static bool same_reach(const engine_reach *reach, uint32_t entrypoint, int32_t priority)
+{
+    return reach->known && reach->entrypoint == entrypoint && reach->priority == priority;
+}
+
+/* ---- claims that are under way at the same time ---- */
+
+/* Each would walk over the rows that the others take, so each begins where those before it will end
+ * at the earliest: a full claim takes at least as many ids as it brings jobs, and passes none.
+ * Where the last full claim brought jobs of more than one entrypoint that is not known. */
+static void keep_clear(engine *e, int64_t now_us, engine_lane *lane, sentence *s)
+{
+    engine_reach *reach = &lane->reach;
+    size_t at = 0;
+
+    if (!e->leases.backlog || s->of.lease.share_count > 1)
+        return;
+    while (at < s->of.lease.cursor_count && lane->cursors[at].priority != e->busy_priority)
+        at++;
+    if (at == s->of.lease.cursor_count || lane->cursors[at].id > INT64_MAX / 2)
+        return;
+    *reach = (engine_reach){.known = true,
+                            .entrypoint = s->of.lease.shares[0].entrypoint,
+                            .priority = e->busy_priority,
+                            .from = lane->cursors[at].id};
+    for (int i = 1; i < e->lane_count; i++) {
+        const engine_reach *other = &e->lanes[i].reach;
+
+        if (!s->of.lease.late && other != reach &&
+            same_reach(other, reach->entrypoint, reach->priority))
+            reach->from = base_max_i64(reach->from, other->to);
+    }
+    reach->to = reach->from + s->of.lease.batch;
+    lane->cursors[at].id = reach->from;
+    if (!e->front || s->of.lease.late || (!e->front_back && now_us >= e->beside_until_us))
+        return;
+    s->of.lease.front = true;
+    s->of.lease.front_at = at;
+    s->of.lease.front_back = e->front_back;
+    e->front_back = false;
+}
+
+/* Behind `id` something was left that others may have passed: it comes next. */
+static void go_back(engine *e, uint32_t entrypoint, int32_t priority, int64_t id)
+{
+    claim_cursor *cursor = find_cursor(&e->buckets[entrypoint], priority);
+
+    if (cursor != NULL)
+        cursor->id = base_min_i64(cursor->id, id);
+    for (int i = 1; i < e->lane_count; i++) {
+        engine_reach *other = &e->lanes[i].reach;
+
+        if (same_reach(other, entrypoint, priority) && other->to > id)
+            *other = (engine_reach){.passed = true};
+    }
+    e->front_back = true;
+}
+
+/* Where ids are left out in front of a claim's jobs, and not between them, others have been there.
+ * To hear where they are costs a little: it is for those who have met some. */
+static void look_beside(engine *e, int64_t now_us, int64_t from, const sentence_reply *reply)
+{
+    int64_t first = reply->rows[0].token.id, last = reply->rows[reply->row_count - 1].token.id;
+
+    if (first - from > (last - first + 1) / 2 + 1)
+        e->beside_until_us = now_us + BESIDE_US;
+}
+
+/* A full claim may have taken other jobs instead of those up to its reach: of a higher priority, or
+ * late ones. */
+static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence *said,
+                    const sentence_reply *reply, bool full)
+{
+    engine_reach reach = lane->reach;
+    int64_t last = reach.from;
+    bool others = false;
+
+    lane->reach = (engine_reach){.known = false};
+    for (size_t i = 0; i < reply->row_count; i++) {
+        const claimed_row *row = &reply->rows[i];
+
+        others |= row->priority > reach.priority || row->token.id <= reach.from;
+        if (row->priority == reach.priority)
+            last = row->token.id;
+    }
+    if (reach.known && full && others)
+        go_back(e, reach.entrypoint, reach.priority, last);
+    else if (reach.known && full && !said->of.lease.front && !said->of.lease.late)
+        look_beside(e, now_us, reach.from, reply);
+}
+
+void engine_forget_reach(engine *e, engine_lane *lane)
+{
+    engine_reach reach = lane->reach;
+
+    lane->reach = (engine_reach){.known = false};
+    if (reach.known)
+        go_back(e, reach.entrypoint, reach.priority, reach.from);
+}
+
+/* A worker that joins others in a backlog would follow them through all that they have done, and
+ * reach them late or never. Where they are, if the priority is the usual one, they have told. */
+static bool begin_behind_front(engine *e, engine_lane *lane, sentence *s)
+{
+    int64_t id = e->front_id;
+
+    e->front_id = 0; /* once */
+    if (id == 0 || s->of.lease.share_count > 1 ||
+        s->of.lease.shares[0].entrypoint != e->front_entrypoint)
+        return false;
+    lane->cursors[0] = (claim_cursor){.id = id};
+    s->of.lease.cursors = lane->cursors;
+    s->of.lease.cursor_count = 1;
+    s->of.lease.front = true;
+    return true;
+}
+
 void engine_add_cursors(engine *e, int64_t now_us, engine_lane *lane, sentence *s)
 {
+    bool due = now_us >= e->sweep_at_us;
     size_t count;
 
-    if (now_us >= e->sweep_at_us || (!e->leases.backlog && e->sweep_cost_us < SWEEP_CHEAP_US))
+    lane->reach = (engine_reach){.known = false};
+    if (begin_behind_front(e, lane, s))
+        return;
+    if (!e->leases.backlog && (due || e->sweep_cost_us < SWEEP_CHEAP_US))
         return;
     count = collect(e, now_us, lane, s);
-    if (count == 0)
+    if (count == 0 || (due && s->of.lease.share_count > 1))
         return;
     s->of.lease.cursors = lane->cursors;
     s->of.lease.cursor_count = count;
+    s->of.lease.late = due;
+    if (due) /* the other lanes need not look there, too */
+        e->sweep_at_us = now_us + SWEEP_MIN_US;
+    keep_clear(e, now_us, lane, s);
 }
 
-/* `back`: even if it was further on. */
-static void move_cursor(engine_bucket *bucket, int64_t now_us, const claimed_row *row, bool back)
+static void move_cursor(engine_bucket *bucket, int64_t now_us, const claimed_row *row)
 {
     size_t at = 0;
 
     while (at < bucket->cursor_count && bucket->cursors[at].priority > row->priority)
         at++;
     if (at < bucket->cursor_count && bucket->cursors[at].priority == row->priority) {
-        if (back || row->token.id > bucket->cursors[at].id)
-            bucket->cursors[at].id = row->token.id;
+        bucket->cursors[at].id = base_max_i64(bucket->cursors[at].id, row->token.id);
         return;
     }
     if (bucket->cursor_count == CURSORS_MAX) {
@@ -115,26 +249,65 @@ static void set_floor(engine *e, int64_t now_us, const sentence_reply *reply, bo
     e->cursor_floor = last->priority;
     for (size_t i = 0; i < e->config.entrypoint_count; i++) {
         if (e->buckets[i].leased)
-            move_cursor(&e->buckets[i], now_us, last, false);
+            move_cursor(&e->buckets[i], now_us, last);
     }
 }
 
-/* A sweep that came back full shows where the queue begins. */
-void engine_learn_cursors(engine *e, int64_t now_us, const engine_lane *lane, const sentence *said,
+/* A sweep that came back full shows where the queue begins: nobody has looked behind its last job.
+ * Other workers are told if they may be further on. */
+static void begin_at(engine *e, const claimed_row *last)
+{
+    bool told = e->front_back, far = false;
+    const claim_cursor *cursor;
+
+    for (uint32_t i = 0; i < e->config.entrypoint_count; i++) {
+        if (!e->buckets[i].leased)
+            continue;
+        cursor = find_cursor(&e->buckets[i], last->priority);
+        far |= cursor != NULL && cursor->id > last->token.id;
+        go_back(e, i, last->priority, last->token.id);
+    }
+    e->front_back = told || far;
+}
+
+/* Whether a cursor that the claim was said with had passed the job. */
+static bool was_passed(const sentence *said, const claimed_row *row)
+{
+    for (size_t i = 0; i < said->of.lease.cursor_count; i++) {
+        if (said->of.lease.cursors[i].priority == row->priority)
+            return row->token.id <= said->of.lease.cursors[i].id;
+    }
+    return false;
+}
+
+void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const sentence *said,
                           const sentence_reply *reply)
 {
-    bool swept = said->of.lease.cursors == NULL;
+    bool swept = said->of.lease.cursors == NULL, passed = lane->reach.passed;
+    bool looked = swept || said->of.lease.late;
     bool full = reply->row_count >= (size_t)said->of.lease.batch;
     int64_t took_us = now_us - lane->heard_us;
+    const claimed_row *last = full ? &reply->rows[reply->row_count - 1] : NULL;
 
-    if (swept) {
+    if (looked) {
         e->sweep_full = full;
         learn_sweep(e, now_us, took_us);
     } else {
         e->claim_cost_us += (took_us - e->claim_cost_us) / 8;
     }
-    for (size_t i = 0; i < reply->row_count; i++)
-        move_cursor(&e->buckets[reply->rows[i].entrypoint], now_us, &reply->rows[i], swept && full);
+    for (size_t i = 0; !passed && i < reply->row_count; i++)
+        move_cursor(&e->buckets[reply->rows[i].entrypoint], now_us, &reply->rows[i]);
+    reached(e, now_us, lane, said, reply, full);
+    if (full && said->of.lease.late && was_passed(said, last))
+        go_back(e, last->entrypoint, last->priority,
+                last->token.id); /* there may be more of them */
+    if (full)
+        e->busy_priority = last->priority;
+    /* where there seemed to be nothing: others may believe it, too */
+    if (full && !e->leases.backlog && !said->of.lease.front)
+        e->front_back = true;
+    if (full && swept)
+        begin_at(e, last);
     if (swept)
         set_floor(e, now_us, reply, full);
 }
@@ -145,6 +318,10 @@ bool engine_sweep_next(engine *e, int64_t now_us, const sentence *said)
 {
     if (said->of.lease.cursors == NULL)
         return false;
+    if (said->of.lease.late) { /* which has not looked below the cursors */
+        e->sweep_at_us = now_us;
+        return true;
+    }
     /* a job of a priority without a cursor may have woken us; and a sweep that came back full has
      * not seen everything: the next one will bring jobs too, and there is nothing else to do */
     sweep_after(e, e->sweep_full ? 1 : SWEEP_WANTED_COSTS);

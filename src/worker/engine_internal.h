@@ -115,6 +115,15 @@ typedef struct engine_lease {
     size_t handed; /* of these */
 } engine_lease;
 
+/* What a claim that is under way will have looked at when it comes back full. */
+typedef struct engine_reach {
+    bool known;
+    bool passed; /* it was; but what is behind it has to be looked at again */
+    uint32_t entrypoint;
+    int32_t priority;
+    int64_t from, to; /* ids */
+} engine_reach;
+
 enum { LARGE_MAX = PGQ_BATCH_SIZE_MAX, CURSORS_MAX = 64, CURSORS_SENT_MAX = 256 };
 
 struct engine_lane {
@@ -148,6 +157,7 @@ struct engine_lane {
     uint64_t lease_wakes_seen;
     int64_t large_ids[LARGE_MAX];
     claim_cursor cursors[CURSORS_SENT_MAX];
+    engine_reach reach;
     int64_t heard_us;    /* when the flight was sent, or its last sentence was answered */
     int64_t patience_us; /* how long an answer of the flight may take */
     int64_t late_us;     /* since when the next answer is overdue; 0: it is not */
@@ -218,7 +228,13 @@ struct engine {
     double payload_average; /* bytes, of leased jobs */
     double row_average;     /* of those that were claimed as picked ones */
     int64_t swept_us, sweep_at_us, sweep_cost_us, sweep_last_cost_us;
-    bool sweep_full;       /* the last one brought as many jobs as it asked for */
+    bool sweep_full;         /* the last one brought as many jobs as it asked for */
+    bool front;              /* claims can keep clear of other workers' */
+    int64_t beside_until_us; /* and so long they do */
+    int64_t front_id;        /* where the first claim begins, of that entrypoint; 0: anywhere */
+    uint32_t front_entrypoint;
+    bool front_back;       /* what other workers have passed is to be looked at again */
+    int32_t busy_priority; /* of the last job of the last full claim */
     int32_t cursor_floor;  /* the lowest priority that claims behind cursors take */
     int64_t claim_cost_us; /* of a claim behind cursors */
     int64_t horizon_at_us; /* not before: who holds back the removal of dead rows? */
@@ -385,7 +401,9 @@ bool engine_any_lease(const engine *e);
 
 /* engine_cursor.c */
 void engine_add_cursors(engine *e, int64_t now_us, engine_lane *lane, sentence *s);
-void engine_learn_cursors(engine *e, int64_t now_us, const engine_lane *lane, const sentence *said,
+/* The claim brings nothing, or its answer will not come. */
+void engine_forget_reach(engine *e, engine_lane *lane);
+void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const sentence *said,
                           const sentence_reply *reply);
 bool engine_sweep_next(engine *e, int64_t now_us, const sentence *said);
 /* A job lies in front of the cursors. */

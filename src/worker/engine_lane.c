@@ -87,6 +87,7 @@ static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
     }
     lane->flight.count = lane->answered = 0;
     lane->job_count = lane->beat_count = 0;
+    engine_forget_reach(e, lane);
     if (lane->lease.open)
         engine_lose_lease(e, lane, lease_end_sent);
 }

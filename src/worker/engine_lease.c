@@ -76,7 +76,8 @@ static bool no_thread_soon(const engine *e)
 static int64_t hold_us(const engine *e, const sentence *s)
 {
     int64_t least_us = base_max_i64(HOLD_LEASES * e->config.lease_us, HOLD_MIN_US);
-    int64_t cost_us = s->of.lease.cursors == NULL ? e->sweep_last_cost_us : 0;
+    bool sweeps = s->of.lease.cursors == NULL || s->of.lease.late;
+    int64_t cost_us = sweeps ? e->sweep_last_cost_us : 0;
 
     return base_max_i64(least_us, base_min_i64(HOLD_SWEEPS * cost_us, HOLD_MAX_US));
 }
@@ -170,6 +171,7 @@ void engine_hear_lease(engine *e, int64_t now_us, engine_lane *lane, const sente
     lane->lease.until_us = engine_lease_until(&e->config, said, lane->flown_us, now_us);
     lane->lease.stirred_us = now_us;
     if (reply->refused) {
+        engine_forget_reach(e, lane);
         engine_refuse_claim(e, now_us, reply);
         return;
     }

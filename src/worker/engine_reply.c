@@ -34,6 +34,9 @@ static void hear_check(engine *e, int64_t now_us, engine_lane *lane, const sente
     }
     e->checked = true;
     e->extras = reply->extras;
+    e->front = reply->front;
+    e->front_id = reply->front_id;
+    e->front_entrypoint = reply->front_entrypoint;
     if (!reply->extras && e->config.extras_wanted)
         say_no_extras(e);
     for (int i = 1; i < e->lane_count; i++) {

@@ -132,6 +132,9 @@
     X(STUCK_ENDED, 1, "session of a stopped worker ended by another")           \
     X(SWEPT_LATE, 5, "late job found in front of cursors")                      \
     X(CURSORS, 500, "job leased behind cursors")                                \
+    X(FRONT_AHEAD, 50, "lease begun where those of others would end")           \
+    X(FRONT_BACK, 20, "others told to look again at what they have passed")     \
+    X(FRONT_WRONG, 20, "front of all claims set far ahead by a stranger")       \
     X(LARGE, 50, "job leased without its payload")                              \
     X(GIVEN_UP, 50, "lane given up, its answer swallowed")
 

@@ -138,6 +138,7 @@ static void draw_probes(world *w)
     w->probe_timeout_us = (int64_t)MS * timeouts_ms[between(w, 0, 2)];
     w->aggregate_us = (int64_t)MS * folds_ms[between(w, 0, 3)];
     w->extras = chance(w, 5000);
+    w->has_front = chance(w, 5000);
 }
 
 /* Between 20 ms and 5 s, and a quarter of the heartbeat timeout at most. */
@@ -370,6 +371,7 @@ history_result history_run(uint64_t seed, bool print, bool quiet, tally *t)
     draw_history(w);
     if (!model_init(&w->model, &w->memory, w->jobs_planned, w->heartbeat_us))
         abort();
+    w->model.has_front = w->has_front;
     w->jobs = sim_array(w, w->jobs_planned, sizeof(*w->jobs));
     while (!w->failed && !w->over && event_next(w, &e)) {
         w->now_us = e.at_us;

@@ -92,6 +92,16 @@ typedef struct model {
     int64_t heartbeat_timeout_us;
     bool told;  /* a statement sent table_changed_event `update`; whoever sees it resets it */
     bool freed; /* the same for `delete` */
+    /* how far the claims of all workers have come, of one cursor */
+    bool has_front;
+    struct {
+        bool told;
+        bool ahead; /* a lease began further on than behind its own cursor; reset like `told` above
+                     */
+        uint32_t entrypoint;
+        int32_t priority;
+        int64_t id;
+    } front;
     bool seats_were_short; /* the last claim left due rows alone, whose entrypoint was full */
     uint64_t log[MODEL_STATUSES], statistics[MODEL_STATUSES], unfolded[MODEL_STATUSES];
 } model;

@@ -66,9 +66,38 @@ void model_commit(model *m, int64_t now_us, const model_caller *caller, sentence
 
 /* ---- in a transaction ---- */
 
+/* Where the lease begins at the cursor that it shares with other workers; what it will have looked
+ * at when it comes back full is theirs no more. */
+static int64_t take_front(model *m, const sentence *s)
+{
+    const claim_cursor *cursor = &s->of.lease.cursors[s->of.lease.front_at];
+    uint32_t entrypoint = s->of.lease.shares[cursor->share].entrypoint;
+    int64_t behind = cursor->id;
+
+    if (!s->of.lease.front_back && m->front.told && m->front.entrypoint == entrypoint &&
+        m->front.priority == cursor->priority)
+        behind = base_max_i64(behind, m->front.id);
+    m->front.told = true;
+    m->front.ahead |= behind > cursor->id;
+    m->front.entrypoint = entrypoint;
+    m->front.priority = cursor->priority;
+    m->front.id = behind + s->of.lease.batch;
+    return behind;
+}
+
+/* A lease tells how far it has come, here always and in the database often. */
+static void tell_front(model *m, const sentence *s, const sentence_reply *reply)
+{
+    const claim_cursor *cursor = &s->of.lease.cursors[s->of.lease.front_at];
+    const claimed_row *last = &reply->rows[reply->row_count - 1];
+
+    if (last->priority == cursor->priority)
+        m->front.id = base_max_i64(m->front.id, last->token.id);
+}
+
 /* Whether a lease's cursors leave the row out: of an entrypoint that has any, only what is behind
- * them, or of a higher priority than all of them. */
-static bool passed(const sentence *s, const model_row *row)
+ * them, or of a higher priority than all of them; behind a shared one, what is behind `front`. */
+static bool passed(const sentence *s, const model_row *row, int64_t front)
 {
     bool any = false, above = true;
 
@@ -79,7 +108,10 @@ static bool passed(const sentence *s, const model_row *row)
             continue;
         any = true;
         above = above && row->priority > cursor->priority;
-        if (row->priority == cursor->priority && row->id > cursor->id)
+        if (s->of.lease.late && row->priority >= cursor->priority)
+            return false;
+        if (row->priority == cursor->priority &&
+            row->id > (front > 0 && i == s->of.lease.front_at ? front : cursor->id))
             return false;
     }
     return any && !above;
@@ -92,6 +124,8 @@ void model_lease(model *m, int64_t now_us, const model_caller *caller, const sen
     size_t count = model_sort(m), most = (size_t)s->of.lease.batch;
     claimed_row *rows = arena_array(m->memory, most + 1, sizeof(*rows));
     model_tx *tx = caller->tx;
+    bool shared = m->has_front && s->of.lease.front;
+    int64_t front = shared ? take_front(m, s) : 0;
 
     for (size_t i = 0; i < s->of.lease.share_count; i++)
         wanted[s->of.lease.shares[i].entrypoint] = true;
@@ -102,7 +136,7 @@ void model_lease(model *m, int64_t now_us, const model_caller *caller, const sen
         model_row *row = m->order[i];
 
         if (row->status != PGQ_STATUS_QUEUED || row->execute_after > now_us ||
-            !wanted[row->entrypoint] || model_locked(row, now_us) || passed(s, row) ||
+            !wanted[row->entrypoint] || model_locked(row, now_us) || passed(s, row, front) ||
             model_contains(s->of.lease.except, s->of.lease.except_count, row->id))
             continue;
         row->leased_by = tx->backend;
@@ -120,6 +154,8 @@ void model_lease(model *m, int64_t now_us, const model_caller *caller, const sen
             reply->payload_bytes += row->payload_bytes;
     }
     reply->rows = rows;
+    if (shared && reply->row_count > 0)
+        tell_front(m, s, reply);
 }
 
 bool model_trespasses(model *m, const model_tx *tx, const sentence *s)

@@ -70,7 +70,7 @@ static void lease_sent(connection *c, const sentence *s)
     if (who->stopping || who->config.only_job != 0)
         violated(w, "I4: worker %d leases jobs, and is not to begin any", (int)who->serial);
     if (s->of.lease.hold_us < hold_us ||
-        (s->of.lease.hold_us > hold_us && s->of.lease.cursors != NULL) ||
+        (s->of.lease.hold_us > hold_us && s->of.lease.cursors != NULL && !s->of.lease.late) ||
         s->of.lease.hold_us > HOLD_MOST_US || s->of.lease.batch <= 0 ||
         s->of.lease.share_count == 0)
         violated(w, "I7: worker %d leases %d jobs and may be silent for %lld ms", (int)who->serial,
@@ -322,8 +322,11 @@ void oracle_leased(connection *c, const sentence *s, const sentence_reply *r, bo
         .lost_heard = late,
     };
     c->lease = lease;
-    for (size_t i = 0; i < r->row_count; i++)
-        add_leased(c, lease, &r->rows[i], late, s->of.lease.cursors != NULL);
+    for (size_t i = 0; i < r->row_count; i++) {
+        bool in_front = s->of.lease.late && r->rows[i].token.id <= s->of.lease.cursors[0].id;
+
+        add_leased(c, lease, &r->rows[i], late, s->of.lease.cursors != NULL && !in_front);
+    }
 }
 
 /* The newest claim of a picked row is the one that holds it. */

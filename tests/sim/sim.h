@@ -343,6 +343,7 @@ struct world {
     bool same_limits;  /* for all workers */
     bool parks, rests; /* its handlers may */
     bool extras;       /* its database counts: there are two kinds of folds */
+    bool has_front;    /* its database tells how far the claims of all workers have come */
     int retry_share;   /* of 100 runs */
     int64_t probe_interval_us, probe_timeout_us, aggregate_us;
     int64_t heartbeat_us, dequeue_us, longest_handler_us;

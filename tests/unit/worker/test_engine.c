@@ -31,20 +31,38 @@ typedef struct stage {
     } started[JOBS_MAX];
     size_t started_count;
     size_t said[SENTENCE_HORIZON + 1];
-    size_t stale_looks, row_claims, sweeps, cursor_claims;
+    size_t stale_looks, row_claims, sweeps, whole_sweeps, cursor_claims;
     int64_t held; /* a leased job that does not end; 0: the next one; -1: none */
     bool finished;
     /* how the database answers */
     size_t lease_rows, claim_rows; /* at most */
     int64_t sweep_us;              /* what one takes longer than another claim */
     uint32_t picked;               /* the entrypoint of the row lane */
-    bool large, deaf;
+    bool large, deaf, front;
+    int64_t next_behind; /* where the next claim that is said begins, if this is -1 */
+    size_t urgent;       /* of the jobs of the next lease, so many are of a higher priority */
 } stage;
 
 static const engine_entrypoint entrypoints[] = {
     [LEASED] = {.silence_us = 30 * SECOND, .lane = PGQ_LANE_LEASE},
     [PICKED] = {.silence_us = 30 * SECOND, .lane = PGQ_LANE_ROW},
 };
+
+/* Whether it looks at what cursors have passed. */
+static bool sweeps(const sentence *said)
+{
+    return said->kind == SENTENCE_LEASE && (said->of.lease.cursors == NULL || said->of.lease.late);
+}
+
+/* Behind which id the claim looks for jobs of priority 0. */
+static int64_t begins_behind(const sentence *claim)
+{
+    for (size_t i = 0; i < claim->of.lease.cursor_count; i++) {
+        if (claim->of.lease.cursors[i].priority == 0)
+            return claim->of.lease.cursors[i].id;
+    }
+    return -1;
+}
 
 static void carry_out(stage *s)
 {
@@ -60,8 +78,11 @@ static void carry_out(stage *s)
                 const sentence *said = &action.flight->sentences[i];
 
                 s->said[said->kind]++;
-                s->sweeps += said->kind == SENTENCE_LEASE && said->of.lease.cursors == NULL;
-                s->cursor_claims += said->kind == SENTENCE_LEASE && said->of.lease.cursors != NULL;
+                s->sweeps += sweeps(said);
+                s->whole_sweeps += sweeps(said) && said->of.lease.cursors == NULL;
+                s->cursor_claims += said->kind == SENTENCE_LEASE && !sweeps(said);
+                if (said->kind == SENTENCE_LEASE && s->next_behind < 0)
+                    s->next_behind = begins_behind(said);
                 if (said->kind != SENTENCE_CLAIM)
                     continue;
                 s->stale_looks += said->of.claim.known != NULL;
@@ -133,10 +154,13 @@ static size_t make_rows(stage *s, const sentence *said, claimed_row *rows)
         rows[i] = (claimed_row){
             .token = {id, id},
             .entrypoint = lease || ids ? LEASED : s->picked,
+            .priority = lease && i < s->urgent,
             .body = large ? NULL : (void *)(intptr_t)id,
             .large = large,
         };
     }
+    if (lease)
+        s->urgent = 0;
     return wanted;
 }
 
@@ -152,8 +176,10 @@ static void answer(stage *s, int lane)
         uint32_t places[ENGINE_SETTLE_MAX];
         int64_t stamps[ENGINE_SETTLE_MAX];
 
-        if (said->kind == SENTENCE_LEASE && said->of.lease.cursors == NULL)
+        if (sweeps(said))
             s->now_us += s->sweep_us;
+        reply.front = said->kind == SENTENCE_CHECK && s->front;
+        reply.front_id = reply.front ? 5000 : 0;
         reply.rows = rows;
         reply.places = places;
         reply.stamps = stamps;
@@ -396,6 +422,162 @@ static void a_probe_comes_when_a_backlog_has_ended(void **state)
     close_stage(&s);
 }
 
+/* The lease that the lane has said and has no answer to; NULL: there is none, or it sweeps. */
+static const sentence *claim_of(const stage *s, int lane)
+{
+    const engine_flight *flight = s->flights[lane];
+
+    for (size_t i = 0; flight != NULL && i < flight->count; i++) {
+        if (flight->sentences[i].kind == SENTENCE_LEASE && !sweeps(&flight->sentences[i]))
+            return &flight->sentences[i];
+    }
+    return NULL;
+}
+
+/* Until two lanes, and no more, have said claims behind cursors that are not answered. */
+static void fill_lanes(stage *s, int pair[2])
+{
+    for (int i = 0; i < 1000; i++) {
+        int count = 0;
+
+        for (int lane = 1; lane < LANES; lane++) {
+            if (claim_of(s, lane) != NULL && count++ < 2)
+                pair[count - 1] = lane;
+        }
+        if (count == 2)
+            return;
+        work(s, MS, MS);
+    }
+    fail_msg("two lanes never claim at the same time");
+}
+
+static void claims_that_are_under_way_together_keep_clear_of_each_other(void **state)
+{
+    int64_t one, other;
+    int pair[2];
+    stage s;
+
+    (void)state;
+    open_stage(&s, 1, 250 * MS);
+    s.lease_rows = BATCH;
+    work(&s, 50 * MS, MS);
+    for (int i = 0; i < 20; i++) {
+        fill_lanes(&s, pair);
+        one = begins_behind(claim_of(&s, pair[0]));
+        other = begins_behind(claim_of(&s, pair[1]));
+        assert_true(one >= other + claim_of(&s, pair[1])->of.lease.batch ||
+                    other >= one + claim_of(&s, pair[0])->of.lease.batch);
+        work(&s, 3 * MS, MS);
+    }
+    close_stage(&s);
+}
+
+/* What the earlier of two claims leaves, the later one has passed. */
+static int earlier_of(const stage *s, const int pair[2])
+{
+    return begins_behind(claim_of(s, pair[0])) < begins_behind(claim_of(s, pair[1])) ? pair[0]
+                                                                                     : pair[1];
+}
+
+static void what_a_claim_leaves_for_urgent_jobs_comes_next(void **state)
+{
+    int pair[2], lane;
+    int64_t from;
+    stage s;
+
+    (void)state;
+    open_stage(&s, 1, 250 * MS);
+    s.lease_rows = BATCH;
+    work(&s, 50 * MS, MS);
+    fill_lanes(&s, pair);
+    lane = earlier_of(&s, pair);
+    from = begins_behind(claim_of(&s, lane));
+    s.urgent = BATCH; /* all of them */
+    s.next_behind = -1;
+    answer(&s, lane);
+    answer(&s, pair[0] + pair[1] - lane); /* which does not lead others past it */
+    work(&s, 20 * MS, MS);
+    assert_int_equal(s.next_behind, from);
+    close_stage(&s);
+}
+
+static void what_a_lost_claim_may_have_left_comes_next(void **state)
+{
+    pgq_error error = PGQ_ERROR_INIT;
+    int pair[2], lane;
+    int64_t from;
+    stage s;
+
+    (void)state;
+    open_stage(&s, 1, 250 * MS);
+    s.lease_rows = BATCH;
+    work(&s, 50 * MS, MS);
+    fill_lanes(&s, pair);
+    lane = earlier_of(&s, pair);
+    from = begins_behind(claim_of(&s, lane));
+    s.next_behind = -1;
+    s.flights[lane] = NULL;
+    engine_lane_lost(s.e, s.now_us, lane, &error);
+    carry_out(&s);
+    answer(&s, pair[0] + pair[1] - lane);
+    work(&s, 20 * MS, MS);
+    assert_int_equal(s.next_behind, from);
+    close_stage(&s);
+}
+
+/* The lane whose claim looks at what the cursors have passed; 0: there is none. */
+static int late_lane(const stage *s)
+{
+    for (int lane = 1; lane < LANES; lane++) {
+        const engine_flight *flight = s->flights[lane];
+
+        for (size_t i = 0; flight != NULL && i < flight->count; i++) {
+            if (flight->sentences[i].kind == SENTENCE_LEASE && flight->sentences[i].of.lease.late)
+                return lane;
+        }
+    }
+    return 0;
+}
+
+static void jobs_of_lower_priorities_are_looked_for_when_late_ones_are_at_an_end(void **state)
+{
+    size_t before;
+    stage s;
+
+    (void)state;
+    open_stage(&s, 1, 250 * MS);
+    s.lease_rows = BATCH;
+    s.sweep_us = 200 * MS; /* so the next one would be long after */
+    work(&s, 3 * SECOND, MS);
+    for (int i = 0; i < 10000 && late_lane(&s) == 0; i++)
+        work(&s, MS, MS);
+    assert_int_not_equal(late_lane(&s), 0);
+    s.lease_rows = 0;
+    before = s.whole_sweeps;
+    work(&s, SECOND, MS);
+    assert_in_range(s.whole_sweeps - before, 1, 10);
+    close_stage(&s);
+}
+
+static void a_worker_that_joins_others_begins_where_they_are(void **state)
+{
+    stage s;
+
+    (void)state;
+    open_stage(&s, 1, 250 * MS);
+    s.front = true;
+    s.next_behind = -1;
+    for (int i = 0; i < 100 && s.said[SENTENCE_LEASE] == 0; i++)
+        work(&s, MS, MS);
+    assert_int_equal(s.cursor_claims, 1);
+    assert_int_equal(s.sweeps, 0);
+    assert_int_equal(s.next_behind, 5000);
+    work(&s, 100 * MS, MS); /* there was nothing */
+    assert_int_equal(s.cursor_claims, 1);
+    assert_in_range(s.sweeps, 1, 100);
+    close_stage(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +588,11 @@ int main(void)
         cmocka_unit_test(large_jobs_leave_room_for_claims_of_the_row_lane),
         cmocka_unit_test(a_drain_does_not_believe_a_probe_that_its_own_retry_overtook),
         cmocka_unit_test(a_worker_that_rests_behind_cursors_wakes_for_the_sweep),
+        cmocka_unit_test(claims_that_are_under_way_together_keep_clear_of_each_other),
+        cmocka_unit_test(what_a_claim_leaves_for_urgent_jobs_comes_next),
+        cmocka_unit_test(what_a_lost_claim_may_have_left_comes_next),
+        cmocka_unit_test(jobs_of_lower_priorities_are_looked_for_when_late_ones_are_at_an_end),
+        cmocka_unit_test(a_worker_that_joins_others_begins_where_they_are),
         cmocka_unit_test(a_probe_comes_when_a_backlog_has_ended),
     };
 
