@@ -142,9 +142,10 @@ static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence
     lane->reach = (engine_reach){.known = false};
     for (size_t i = 0; i < reply->row_count; i++) {
         const claimed_row *row = &reply->rows[i];
+        bool same = row->priority == reach.priority;
 
-        others |= row->priority > reach.priority || row->token.id <= reach.from;
-        if (row->priority == reach.priority)
+        others |= row->priority > reach.priority || (same && row->token.id <= reach.from);
+        if (same)
             last = row->token.id;
     }
     if (reach.known && full && others)
