@@ -52,14 +52,11 @@ def work(database, spawn_worker, journal, count=JOBS):
 
 
 def test_workers_do_not_walk_over_each_others_rows(extras_db, spawn_worker, journal, record_property):
-    beside = work(extras_db, spawn_worker, journal)
-    last = extras_db.value("SELECT max(job_id) FROM pgqueuer_log")
-    assert front(extras_db) > last - JOBS // 10, "they have told each other where they are"
-    extras_db.execute("DROP TABLE pgqueuer_c.claims")
-    through = work(extras_db, spawn_worker, journal)
-    print(f"index entries read for each job: {beside:.2f}, without {through:.2f}")
-    record_property("entries", [round(beside, 2), round(through, 2)])
-    assert beside < 0.5 * through, (beside, through)
+    """Ten entries for each job where they do, as every lane looks at every row; less only where a busy
+    machine lets them work one after the other."""
+    entries = work(extras_db, spawn_worker, journal)
+    record_property("index entries read for each job", round(entries, 2))
+    assert entries < 4
 
 
 @pytest.fixture

@@ -488,12 +488,8 @@ MUTANTS = {
         ""),
     "sweep_never": (
         "engine_cursor.c", "what lies in front of the cursors is never looked for",
-        "    bool due = now_us >= e->sweep_at_us, alone;",
-        "    bool due = e->swept_us == 0, alone;\n\n    if (!due)\n        e->sweep_cost_us = SWEEP_CHEAP_US;"),
-    "late_never": (
-        "engine_cursor.c", "what the cursor has passed is not looked for in a backlog",
-        "    s->of.lease.late = due;\n",
-        ""),
+        "    bool due = now_us >= e->sweep_at_us;",
+        "    bool due = e->swept_us == 0;\n\n    if (!due)\n        e->sweep_cost_us = SWEEP_CHEAP_US;"),
     "lease_looks_once": (
         "engine_reply.c", "a wake-up during a lease's claim is taken for one before it",
         "    e->stale_hungry = e->wakes != lane->wakes_seen;\n",
