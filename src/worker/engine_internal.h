@@ -357,6 +357,8 @@ void engine_own_text(engine *e, engine_job *job, const char *type, const char *t
 void engine_listen_begin(engine *e, int64_t now_us);
 /* From now on a ping has its time. */
 void engine_ping_begins(engine *e, int64_t now_us);
+/* The server has carried out the ping that the lane has said. */
+void engine_ping_carried_out(engine *e, const engine_lane *lane);
 void engine_listen_lost(engine *e, int64_t now_us, bool was_listening, const pgq_error *error);
 /* When the listener becomes a suspect if what was said at `said_us`, a probe or LISTEN, has not
  * been answered. */

@@ -41,6 +41,16 @@ void engine_ping_begins(engine *e, int64_t now_us)
     e->ping_self_us = now_us + e->config.probe_timeout_us / 2;
 }
 
+/* If it was said in the time that runs: an answer that was long on its way says nothing of this
+ * one. */
+void engine_ping_carried_out(engine *e, const engine_lane *lane)
+{
+    int64_t begun_us = e->ping_self_us - e->config.probe_timeout_us / 2;
+
+    if (lane->flown_us >= begun_us)
+        e->ping_self_us = CLOCK_NEVER;
+}
+
 void engine_heard(engine *e, int64_t now_us)
 {
     if (!e->lanes[0].listening || e->deaf)

@@ -483,7 +483,7 @@ static void hear_probe(engine *e, int64_t now_us, engine_lane *lane, const sente
 static void hear_ping(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     if (!reply->refused) {
-        e->ping_self_us = CLOCK_NEVER;
+        engine_ping_carried_out(e, lane);
         return;
     }
     engine_say(e, NOTE_STATEMENT_REFUSED, (int)(lane - e->lanes), 0, 0, &reply->error);
