@@ -104,8 +104,8 @@ static void keep_clear(engine *e, int64_t now_us, engine_lane *lane, sentence *s
     e->front_back = false;
 }
 
-/* Behind `id` something was left that others may have passed: it comes next. */
-static void go_back(engine *e, uint32_t entrypoint, int32_t priority, int64_t id)
+/* Behind `id` something was left that our other lanes may have passed: it comes next. */
+static void put_back(engine *e, uint32_t entrypoint, int32_t priority, int64_t id)
 {
     claim_cursor *cursor = find_cursor(&e->buckets[entrypoint], priority);
 
@@ -117,6 +117,12 @@ static void go_back(engine *e, uint32_t entrypoint, int32_t priority, int64_t id
         if (same_reach(other, entrypoint, priority) && other->to > id)
             *other = (engine_reach){.passed = true};
     }
+}
+
+/* Likewise, and other workers may have passed it too. */
+static void go_back(engine *e, uint32_t entrypoint, int32_t priority, int64_t id)
+{
+    put_back(e, entrypoint, priority, id);
     e->front_back = true;
 }
 
@@ -140,6 +146,8 @@ static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence
     bool others = false;
 
     lane->reach = (engine_reach){.known = false};
+    if (!reach.known || !full)
+        return;
     for (size_t i = 0; i < reply->row_count; i++) {
         const claimed_row *row = &reply->rows[i];
         bool same = row->priority == reach.priority;
@@ -148,9 +156,9 @@ static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence
         if (same)
             last = row->token.id;
     }
-    if (reach.known && full && others)
+    if (others)
         go_back(e, reach.entrypoint, reach.priority, last);
-    else if (reach.known && full && !said->of.lease.front && !said->of.lease.late)
+    else if (!said->of.lease.front && !said->of.lease.late)
         look_beside(e, now_us, reach.from, reply);
 }
 
@@ -256,19 +264,16 @@ static void set_floor(engine *e, int64_t now_us, const sentence_reply *reply, bo
 
 /* A sweep that came back full shows where the queue begins: nobody has looked behind its last job.
  * Other workers are told if they may be further on. */
-static void begin_at(engine *e, const claimed_row *last)
+static void learn_beginning(engine *e, const claimed_row *last)
 {
-    bool told = e->front_back, far = false;
-    const claim_cursor *cursor;
-
     for (uint32_t i = 0; i < e->config.entrypoint_count; i++) {
+        const claim_cursor *cursor = find_cursor(&e->buckets[i], last->priority);
+
         if (!e->buckets[i].leased)
             continue;
-        cursor = find_cursor(&e->buckets[i], last->priority);
-        far |= cursor != NULL && cursor->id > last->token.id;
-        go_back(e, i, last->priority, last->token.id);
+        e->front_back |= cursor != NULL && cursor->id > last->token.id;
+        put_back(e, i, last->priority, last->token.id);
     }
-    e->front_back = told || far;
 }
 
 /* Whether a cursor that the claim was said with had passed the job. */
@@ -299,16 +304,15 @@ void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const se
     for (size_t i = 0; !passed && i < reply->row_count; i++)
         move_cursor(&e->buckets[reply->rows[i].entrypoint], now_us, &reply->rows[i]);
     reached(e, now_us, lane, said, reply, full);
-    if (full && said->of.lease.late && was_passed(said, last))
-        go_back(e, last->entrypoint, last->priority,
-                last->token.id); /* there may be more of them */
+    if (full && said->of.lease.late && was_passed(said, last)) /* there may be more of them */
+        go_back(e, last->entrypoint, last->priority, last->token.id);
     if (full)
         e->busy_priority = last->priority;
     /* where there seemed to be nothing: others may believe it, too */
     if (full && !e->leases.backlog && !said->of.lease.front)
         e->front_back = true;
     if (full && swept)
-        begin_at(e, last);
+        learn_beginning(e, last);
     if (swept)
         set_floor(e, now_us, reply, full);
 }

@@ -39,6 +39,13 @@ def test_parts_are_alike(one, other, names, renamed):
         assert text == theirs[name], name
 
 
+@pytest.mark.parametrize("statement", ["claim_lease_front", "claim_lease_late"])
+def test_claims_behind_cursors_are_alike(statement):
+    """In what they return, and in what is above the cursors."""
+    part = re.compile(r"CASE WHEN coalesce\(octet_length.*?(?=SELECT behind\.\*)")
+    assert part.search(words(text_of(statement)))[0] == part.search(words(text_of("claim_lease_after")))[0]
+
+
 def test_leases_leave_out_what_is_locked_by_one_rule():
     found = {statement: [words(rule) for rule in FREE_ROW.findall(text_of(statement))]
              for statement in ("claim_lease", "claim_lease_after", "claim_lease_front", "claim_lease_late",

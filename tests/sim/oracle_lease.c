@@ -307,6 +307,16 @@ static void add_leased(connection *c, lease_record *lease, const claimed_row *ro
                  (long long)row->token.id);
 }
 
+/* Whether it lies behind the claim's cursors, or above all of them; else a sweep has brought it. */
+static bool is_behind(const sentence *s, const claimed_row *row)
+{
+    for (size_t i = 0; i < s->of.lease.cursor_count; i++) {
+        if (s->of.lease.cursors[i].priority == row->priority)
+            return row->token.id > s->of.lease.cursors[i].id;
+    }
+    return s->of.lease.cursors != NULL && !s->of.lease.late;
+}
+
 void oracle_leased(connection *c, const sentence *s, const sentence_reply *r, bool late)
 {
     worker *who = c->owner;
@@ -322,11 +332,8 @@ void oracle_leased(connection *c, const sentence *s, const sentence_reply *r, bo
         .lost_heard = late,
     };
     c->lease = lease;
-    for (size_t i = 0; i < r->row_count; i++) {
-        bool in_front = s->of.lease.late && r->rows[i].token.id <= s->of.lease.cursors[0].id;
-
-        add_leased(c, lease, &r->rows[i], late, s->of.lease.cursors != NULL && !in_front);
-    }
+    for (size_t i = 0; i < r->row_count; i++)
+        add_leased(c, lease, &r->rows[i], late, is_behind(s, &r->rows[i]));
 }
 
 /* The newest claim of a picked row is the one that holds it. */

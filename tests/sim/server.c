@@ -100,6 +100,30 @@ static void add_ghosts(connection *c, const sentence *s, sentence_reply *reply)
     reply->places = places;
 }
 
+static void answer_check(world *w, sentence_reply *reply)
+{
+    reply->extras = w->extras;
+    reply->front = w->has_front;
+    if (w->has_front && w->model.front.told && w->model.front.priority == 0) {
+        reply->front_id = w->model.front.id;
+        reply->front_entrypoint = w->model.front.entrypoint;
+    }
+}
+
+/* Now and then a stranger sets it far ahead. */
+static void front_taken(world *w, const sentence *s)
+{
+    if (w->model.front.ahead)
+        count_path(w, PATH_FRONT_AHEAD);
+    w->model.front.ahead = false;
+    if (s->of.lease.front_back)
+        count_path(w, PATH_FRONT_BACK);
+    if (!chance(w, 100))
+        return;
+    w->model.front.id += (int64_t)w->jobs_planned;
+    count_path(w, PATH_FRONT_WRONG);
+}
+
 void server_carry_out(connection *c, const sentence *s, sentence_reply *reply, bool late)
 {
     worker *who = c->owner;
@@ -110,26 +134,12 @@ void server_carry_out(connection *c, const sentence *s, sentence_reply *reply, b
     oracle_executing(c, s);
     model_execute(&w->model, w->now_us, &caller, s, reply);
     oracle_executed(c, s, reply, late);
-    if (w->model.front.ahead)
-        count_path(w, PATH_FRONT_AHEAD);
-    w->model.front.ahead = false;
-    if (w->has_front && s->kind == SENTENCE_LEASE && s->of.lease.front_back)
-        count_path(w, PATH_FRONT_BACK);
-    if (w->has_front && s->kind == SENTENCE_LEASE && s->of.lease.front && chance(w, 100)) {
-        w->model.front.id += (int64_t)w->jobs_planned;
-        count_path(w, PATH_FRONT_WRONG);
-    }
+    if (s->kind == SENTENCE_LEASE && s->of.lease.front)
+        front_taken(w, s);
     if (s->kind == SENTENCE_ADOPT)
         add_ghosts(c, s, reply);
     if (s->kind == SENTENCE_CHECK)
-        reply->extras = w->extras;
-    if (s->kind == SENTENCE_CHECK)
-        reply->front = w->has_front;
-    if (s->kind == SENTENCE_CHECK && w->has_front && w->model.front.told &&
-        w->model.front.priority == 0) {
-        reply->front_id = w->model.front.id;
-        reply->front_entrypoint = w->model.front.entrypoint;
-    }
+        answer_check(w, reply);
     if (s->kind == SENTENCE_END_STUCK)
         reply->number = server_end_stuck(w, s->of.end_stuck.age_us);
     if (s->kind == SENTENCE_LEASE && !late && w->now_us < who->frozen_until_us)

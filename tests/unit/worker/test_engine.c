@@ -422,16 +422,24 @@ static void a_probe_comes_when_a_backlog_has_ended(void **state)
     close_stage(&s);
 }
 
-/* The lease that the lane has said and has no answer to; NULL: there is none, or it sweeps. */
-static const sentence *claim_of(const stage *s, int lane)
+/* What the lane has said of that kind and has no answer to; NULL: nothing. */
+static const sentence *said_by(const stage *s, int lane, sentence_kind kind)
 {
     const engine_flight *flight = s->flights[lane];
 
     for (size_t i = 0; flight != NULL && i < flight->count; i++) {
-        if (flight->sentences[i].kind == SENTENCE_LEASE && !sweeps(&flight->sentences[i]))
+        if (flight->sentences[i].kind == kind)
             return &flight->sentences[i];
     }
     return NULL;
+}
+
+/* A lease that does not sweep; NULL: there is none. */
+static const sentence *claim_of(const stage *s, int lane)
+{
+    const sentence *said = said_by(s, lane, SENTENCE_LEASE);
+
+    return said != NULL && !sweeps(said) ? said : NULL;
 }
 
 /* Until two lanes, and no more, have said claims behind cursors that are not answered. */
@@ -472,71 +480,68 @@ static void claims_that_are_under_way_together_keep_clear_of_each_other(void **s
     close_stage(&s);
 }
 
-/* What the earlier of two claims leaves, the later one has passed. */
-static int earlier_of(const stage *s, const int pair[2])
+/* Of two claims that are under way `lane` has said the one that begins behind `from`, and `other`
+ * one that begins further on. */
+typedef struct two_claims {
+    int lane, other;
+    int64_t from;
+} two_claims;
+
+static two_claims open_stage_with_two(stage *s)
 {
-    return begins_behind(claim_of(s, pair[0])) < begins_behind(claim_of(s, pair[1])) ? pair[0]
-                                                                                     : pair[1];
+    int64_t begins[2];
+    int pair[2], first;
+
+    open_stage(s, 1, 250 * MS);
+    s->lease_rows = BATCH;
+    work(s, 50 * MS, MS);
+    fill_lanes(s, pair);
+    for (int i = 0; i < 2; i++)
+        begins[i] = begins_behind(claim_of(s, pair[i]));
+    first = begins[0] < begins[1] ? 0 : 1;
+    s->next_behind = -1;
+    return (two_claims){pair[first], pair[1 - first], begins[first]};
 }
 
 static void what_a_claim_leaves_for_urgent_jobs_comes_next(void **state)
 {
-    int pair[2], lane;
-    int64_t from;
     stage s;
+    two_claims two = open_stage_with_two(&s);
 
     (void)state;
-    open_stage(&s, 1, 250 * MS);
-    s.lease_rows = BATCH;
-    work(&s, 50 * MS, MS);
-    fill_lanes(&s, pair);
-    lane = earlier_of(&s, pair);
-    from = begins_behind(claim_of(&s, lane));
     s.urgent = BATCH; /* all of them */
-    s.next_behind = -1;
-    answer(&s, lane);
-    answer(&s, pair[0] + pair[1] - lane); /* which does not lead others past it */
+    answer(&s, two.lane);
+    answer(&s, two.other); /* which does not lead others past it */
     work(&s, 20 * MS, MS);
-    assert_int_equal(s.next_behind, from);
+    assert_int_equal(s.next_behind, two.from);
     close_stage(&s);
 }
 
 static void what_a_lost_claim_may_have_left_comes_next(void **state)
 {
     pgq_error error = PGQ_ERROR_INIT;
-    int pair[2], lane;
-    int64_t from;
     stage s;
+    two_claims two = open_stage_with_two(&s);
 
     (void)state;
-    open_stage(&s, 1, 250 * MS);
-    s.lease_rows = BATCH;
-    work(&s, 50 * MS, MS);
-    fill_lanes(&s, pair);
-    lane = earlier_of(&s, pair);
-    from = begins_behind(claim_of(&s, lane));
-    s.next_behind = -1;
-    s.flights[lane] = NULL;
-    engine_lane_lost(s.e, s.now_us, lane, &error);
+    s.flights[two.lane] = NULL;
+    engine_lane_lost(s.e, s.now_us, two.lane, &error);
     carry_out(&s);
-    answer(&s, pair[0] + pair[1] - lane);
+    answer(&s, two.other);
     work(&s, 20 * MS, MS);
-    assert_int_equal(s.next_behind, from);
+    assert_int_equal(s.next_behind, two.from);
     close_stage(&s);
 }
 
-/* The lane whose claim looks at what the cursors have passed; 0: there is none. */
-static int late_lane(const stage *s)
+static bool any_late_claim(const stage *s)
 {
     for (int lane = 1; lane < LANES; lane++) {
-        const engine_flight *flight = s->flights[lane];
+        const sentence *said = said_by(s, lane, SENTENCE_LEASE);
 
-        for (size_t i = 0; flight != NULL && i < flight->count; i++) {
-            if (flight->sentences[i].kind == SENTENCE_LEASE && flight->sentences[i].of.lease.late)
-                return lane;
-        }
+        if (said != NULL && said->of.lease.late)
+            return true;
     }
-    return 0;
+    return false;
 }
 
 static void jobs_of_lower_priorities_are_looked_for_when_late_ones_are_at_an_end(void **state)
@@ -549,9 +554,9 @@ static void jobs_of_lower_priorities_are_looked_for_when_late_ones_are_at_an_end
     s.lease_rows = BATCH;
     s.sweep_us = 200 * MS; /* so the next one would be long after */
     work(&s, 3 * SECOND, MS);
-    for (int i = 0; i < 10000 && late_lane(&s) == 0; i++)
+    for (int i = 0; i < 10000 && !any_late_claim(&s); i++)
         work(&s, MS, MS);
-    assert_int_not_equal(late_lane(&s), 0);
+    assert_true(any_late_claim(&s));
     s.lease_rows = 0;
     before = s.whole_sweeps;
     work(&s, SECOND, MS);
@@ -578,9 +583,44 @@ static void a_worker_that_joins_others_begins_where_they_are(void **state)
     close_stage(&s);
 }
 
+/* Answers everything but pings that were said by lanes that claim, until so many were said. */
+static void withhold_pings(stage *s, size_t count, int64_t most_us)
+{
+    int64_t end_us = s->now_us + most_us;
+
+    while (s->now_us < end_us && s->said[SENTENCE_PING] < count) {
+        for (int lane = 0; lane < LANES; lane++) {
+            if (lane == 0 || said_by(s, lane, SENTENCE_PING) == NULL)
+                answer(s, lane);
+        }
+        pass(s, MS);
+    }
+    assert_int_equal(s->said[SENTENCE_PING], count);
+}
+
+static void an_old_answer_says_nothing_of_the_ping_that_is_under_way(void **state)
+{
+    int old = 1;
+    stage s;
+
+    (void)state;
+    open_stage(&s, 1, 250 * MS);
+    s.deaf = true;
+    withhold_pings(&s, 1, SECOND);
+    while (said_by(&s, old, SENTENCE_PING) == NULL)
+        old++;
+    engine_heard(s.e, s.now_us); /* it has arrived, but its lane's answer has not */
+    withhold_pings(&s, 2, 11 * SECOND);
+    answer(&s, old);
+    withhold_pings(&s, 3, 3 * SECOND); /* by the control lane, in time */
+    assert_non_null(said_by(&s, 0, SENTENCE_PING));
+    close_stage(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_old_answer_says_nothing_of_the_ping_that_is_under_way),
         cmocka_unit_test(silent_workers_jobs_are_looked_for_while_leases_come_back_full),
         cmocka_unit_test(orphans_are_resolved_while_claims_come_back_full),
         cmocka_unit_test(a_lease_ends_before_a_worker_that_may_not_wait_any_longer_does),
