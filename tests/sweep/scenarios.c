@@ -30,14 +30,17 @@ static void prepare_client(database *d)
     client = database_client(d);
 }
 
-static const char busy_sessions[] =
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
-    "application_name = 'pgqueuer' AND state IS DISTINCT FROM 'idle'";
+#define SESSIONS                                                                    \
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND " \
+    "application_name = 'pgqueuer'"
 
-/* What was sent may still be on its way when the caller has been told of the failure. */
+static const char busy_sessions[] = SESSIONS " AND state IS DISTINCT FROM 'idle'";
+
+/* What was sent may still be on its way when the caller has been told of the failure, and its
+ * session looks idle until it reads it. It ends behind that, as the client is gone. */
 static bool server_is_quiet(database *d)
 {
-    return sql_wait(d->sql, "0", busy_sessions);
+    return sql_wait(d->sql, "0", SESSIONS);
 }
 
 static const char *check_enqueued(database *d, pgq_code code)
