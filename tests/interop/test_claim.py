@@ -198,6 +198,8 @@ def test_python_takes_over_the_job_of_a_killed_c_worker(
     victim = spawn_worker(queue_db, "--heartbeat-timeout", str(HEARTBEAT), args=["gate"])
     [job_id] = produce(queue_db, [NewJob("gate", b"payload")])
     journal.wait_runs(1)
+    # A job that is still leased would be free with its owner's session, before any heartbeat.
+    wait_until(lambda: queue_db.job_count("status = 'picked'") == 1, 10, "the job is picked")
     successor = python_worker(queue_db, "--heartbeat-timeout", str(HEARTBEAT),
                               "--dequeue-timeout", "0.5", entrypoints=["gate"])
     killed_at = time.monotonic_ns()
