@@ -166,6 +166,7 @@ static void prepare(const loop *l, PGconn *conn, const char *name, const char *s
     char text[SQL_BYTES];
     int params = strcmp(name, "claim_lease") == 0         ? 5
                  : strcmp(name, "claim_lease_after") == 0 ? 7
+                 : strcmp(name, "fixed_plans") == 0       ? 1
                                                           : 0;
     PGresult *result;
 
@@ -173,6 +174,26 @@ static void prepare(const loop *l, PGconn *conn, const char *name, const char *s
     result = PQprepare(conn, name, text, params, types);
     if (PQresultStatus(result) != PGRES_COMMAND_OK)
         die(name, conn);
+    PQclear(result);
+}
+
+static void put(unsigned char *at, uint64_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        at[i] = (unsigned char)(value >> (8 * (bytes - 1 - i)));
+}
+
+static void fix_plans(PGconn *conn)
+{
+    unsigned char process[4];
+    const char *values[] = {(char *)process};
+    int lengths[] = {sizeof(process)}, formats[] = {1};
+    PGresult *result;
+
+    put(process, (uint64_t)PQbackendPID(conn), 4);
+    result = PQexecPrepared(conn, "fixed_plans", 1, values, lengths, formats, 1);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK)
+        die("fixed_plans", conn);
     PQclear(result);
 }
 
@@ -186,13 +207,8 @@ static PGconn *connect_one(const loop *l)
         die("connecting", conn);
     for (int i = 0; i < STATEMENTS; i++)
         prepare(l, conn, statements[i].name, statements[i].sql);
+    fix_plans(conn);
     return conn;
-}
-
-static void put(unsigned char *at, uint64_t value, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        at[i] = (unsigned char)(value >> (8 * (bytes - 1 - i)));
 }
 
 static int64_t get(const char *from, int bytes)

@@ -8,6 +8,12 @@ static const struct {
 } statements[] = {
     {"begin", "BEGIN"},
     {"commit", "COMMIT"},
+    {"fixed_plans",
+     "SELECT count(set_config(s.name, s.value, false)) AS set\n"
+     "FROM (VALUES ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'),\n"
+     "             ('enable_sort', 'off'), ('enable_incremental_sort', 'off'), ('jit', 'off'))\n"
+     "         AS s (name, value)\n"
+     "WHERE pg_backend_pid() = $1\n"},
     {"claim_lease",
      "SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, 1 AS ord,\n"
      "       CASE WHEN coalesce(octet_length(q.payload), 0) + "
@@ -21,7 +27,7 @@ static const struct {
      "AS large,\n"
      "       now() AS picked\n"
      "FROM :queue AS q\n"
-     "WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()\n"
+     "WHERE q.entrypoint = ANY (ARRAY[$2]) AND q.status = 'queued' AND q.execute_after <= now()\n"
      "      AND q.id <> ALL ($5::int8[])\n"
      "      AND CASE WHEN q.xmax = 0 OR $6 THEN true\n"
      "               WHEN age(q.xmax) BETWEEN (SELECT "
@@ -33,7 +39,7 @@ static const struct {
      "                                   FROM pg_snapshot_xip(pg_current_snapshot()) AS running)\n"
      "          END\n"
      "      AND (SELECT set_config('idle_in_transaction_session_timeout', $4, true)) IS NOT NULL\n"
-     "ORDER BY q.priority DESC, q.id\n"
+     "ORDER BY q.entrypoint, q.priority DESC, q.id\n"
      "LIMIT $1\n"
      "FOR UPDATE OF q SKIP LOCKED\n"},
     {"claim_lease_after",
@@ -53,11 +59,12 @@ static const struct {
      "    FROM (SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, q.payload, "
      "q.headers\n"
      "          FROM :queue AS q\n"
-     "          WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()\n"
+     "          WHERE q.entrypoint = ANY (ARRAY[$2]) AND q.status = 'queued' AND q.execute_after "
+     "<= now()\n"
      "                AND q.priority > ($6::int4[])[1] AND q.id <> ALL ($5::int8[])\n"
      "                AND (SELECT set_config('idle_in_transaction_session_timeout', $4, true)) IS "
      "NOT NULL\n"
-     "          ORDER BY q.priority DESC, q.id\n"
+     "          ORDER BY q.entrypoint, q.priority DESC, q.id\n"
      "          LIMIT $1\n"
      "          FOR UPDATE OF q SKIP LOCKED) AS above\n"
      "    UNION ALL\n"
@@ -67,7 +74,8 @@ static const struct {
      "        SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, q.payload, "
      "q.headers\n"
      "        FROM :queue AS q\n"
-     "        WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()\n"
+     "        WHERE q.entrypoint = ANY (ARRAY[$2]) AND q.status = 'queued' AND q.execute_after <= "
+     "now()\n"
      "              AND q.priority = cursor.priority AND q.id > cursor.id AND q.id <> ALL ($5)\n"
      "              AND CASE WHEN q.xmax = 0 THEN true\n"
      "                       WHEN age(q.xmax) BETWEEN (SELECT "
@@ -79,7 +87,7 @@ static const struct {
      "                                           FROM pg_snapshot_xip(pg_current_snapshot()) AS "
      "running)\n"
      "                  END\n"
-     "        ORDER BY q.priority DESC, q.id\n"
+     "        ORDER BY q.entrypoint, q.priority DESC, q.id\n"
      "        LIMIT $1\n"
      "        FOR UPDATE OF q SKIP LOCKED\n"
      "    ) AS behind\n"

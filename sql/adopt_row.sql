@@ -12,14 +12,16 @@
 -- > headers jsonb    in the order (priority DESC, id)
 -- > ghost int8       in a row without a job: the place in $6 of a ghost that lives
 -- locks: the rows, SKIP LOCKED
--- index: {queue}_queue_manager_id_idx
+-- index: {queue}_queue_manager_id_idx, the primary key
 -- log: picked, one a job, but for those of $7
 -- counted: what is logged, into the counts; such log rows count as aggregated
 -- notify: none (the trigger is silent on UPDATE)
 WITH chosen AS MATERIALIZED (
     SELECT q.id
     FROM :queue AS q
-    WHERE q.queue_manager_id = $3 AND q.status = 'picked' AND q.entrypoint = ANY ($2::text[])
+    WHERE q.queue_manager_id = $3
+          AND q.status::text = 'picked' -- as text: so that no other index fits
+          AND q.entrypoint = ANY ($2::text[])
           AND q.id <> ALL ($4::int8[]) AND ($5::int8 IS NULL OR q.id = $5)
     ORDER BY q.priority DESC, q.id
     LIMIT $1

@@ -28,7 +28,8 @@ SELECT input.ord, held.id IS NOT NULL AS locked
 FROM input
 LEFT JOIN (SELECT id, updated
            FROM :queue
-           WHERE id = ANY ($1) AND status = 'picked' AND queue_manager_id = $3) AS held
+           WHERE id = ANY ($1) -- and no other index fits:
+                 AND queue_manager_id IS NOT DISTINCT FROM $3 AND status::text = 'picked') AS held
     ON held.id = input.id AND held.updated = input.token
 LEFT JOIN free ON free.id = held.id
 WHERE free.id IS NULL

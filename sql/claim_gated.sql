@@ -18,7 +18,7 @@
 -- > headers jsonb    in the order (priority DESC, id)
 -- locks: the rows, SKIP LOCKED; waits for a claim under way that takes the same seat
 -- index: {queue}_ep_prio_id_idx, {queue}_picked_heartbeat_idx, {queue}_queue_manager_id_idx,
---        {queue}_picked_slot_idx
+--        {queue}_picked_slot_idx, the primary key
 -- log: picked, one a job, but for those of $8
 -- counted: what is logged, into the counts; such log rows count as aggregated
 -- notify: none (the trigger is silent on UPDATE)
@@ -43,8 +43,8 @@ WITH wanted AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT q.id, q.priority
         FROM :queue AS q
-        WHERE q.entrypoint = g.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
-        ORDER BY q.priority DESC, q.id
+        WHERE q.entrypoint = ANY (ARRAY[g.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
+        ORDER BY q.entrypoint, q.priority DESC, q.id
         LIMIT g.room
         FOR UPDATE SKIP LOCKED
     ) AS due
@@ -55,8 +55,8 @@ WITH wanted AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT q.id
         FROM :queue AS q
-        WHERE q.entrypoint = g.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
-        ORDER BY q.priority DESC, q.id
+        WHERE q.entrypoint = ANY (ARRAY[g.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
+        ORDER BY q.entrypoint, q.priority DESC, q.id
         LIMIT g.room
     ) AS due
     WHERE g.seats > 0
@@ -69,8 +69,13 @@ WITH wanted AS MATERIALIZED (
 ), stale AS MATERIALIZED (
     SELECT q.id, q.priority
     FROM :queue AS q JOIN gate AS g ON g.entrypoint = q.entrypoint
-    WHERE $7::int8[] IS NOT NULL AND q.status = 'picked' AND q.heartbeat < now() - g.silence
-          AND q.heartbeat < now() - (SELECT min(silence) FROM gate) AND q.id <> ALL ($7)
+    WHERE $7::int8[] IS NOT NULL
+          AND q.id = ANY (ARRAY(SELECT s.id
+                                FROM :queue AS s
+                                WHERE s.status = 'picked'
+                                      AND s.heartbeat < now() - (SELECT min(silence) FROM gate)
+                                ORDER BY s.heartbeat)) -- so that no other index fits
+          AND q.status::text = 'picked' AND q.heartbeat < now() - g.silence AND q.id <> ALL ($7)
     ORDER BY q.priority DESC, q.id
     LIMIT $1
     FOR UPDATE OF q SKIP LOCKED
@@ -87,9 +92,12 @@ WITH wanted AS MATERIALIZED (
            row_number() OVER (PARTITION BY g.entrypoint ORDER BY s.number) AS place
     FROM gate AS g CROSS JOIN LATERAL generate_series(0, g.held + g.room - 1) AS s (number)
     WHERE g.seats > 0 AND g.room > 0
-          AND NOT EXISTS (SELECT FROM :queue AS q
-                          WHERE q.entrypoint = g.entrypoint AND q.status = 'picked'
-                                AND q.slot = s.number)
+          AND (SELECT true
+               FROM :queue AS q
+               WHERE q.entrypoint = ANY (ARRAY[g.entrypoint]) AND q.status = 'picked'
+                     AND q.slot = s.number
+               ORDER BY q.entrypoint -- so that no other index fits
+               LIMIT 1) IS NULL
 ), seated AS MATERIALIZED (
     SELECT c.id, s.number
     FROM chosen AS c LEFT JOIN seat AS s ON s.entrypoint = c.seated AND s.place = c.place

@@ -28,7 +28,7 @@ SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, 1 AS ord,
        coalesce(octet_length(q.payload), 0) + coalesce(octet_length(q.headers::text), 0) > $3 AS large,
        now() AS picked
 FROM :queue AS q
-WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
+WHERE q.entrypoint = ANY (ARRAY[$2]) AND q.status = 'queued' AND q.execute_after <= now()
       AND q.id <> ALL ($5::int8[])
       AND CASE WHEN q.xmax = 0 OR $6 THEN true
                WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
@@ -38,6 +38,6 @@ WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
                                    FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
           END
       AND (SELECT set_config('idle_in_transaction_session_timeout', $4, true)) IS NOT NULL
-ORDER BY q.priority DESC, q.id
+ORDER BY q.entrypoint, q.priority DESC, q.id
 LIMIT $1
 FOR UPDATE OF q SKIP LOCKED

@@ -26,10 +26,10 @@ FROM (
     SELECT above.*
     FROM (SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, q.payload, q.headers
           FROM :queue AS q
-          WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
+          WHERE q.entrypoint = ANY (ARRAY[$2]) AND q.status = 'queued' AND q.execute_after <= now()
                 AND q.priority > ($6::int4[])[1] AND q.id <> ALL ($5::int8[])
                 AND (SELECT set_config('idle_in_transaction_session_timeout', $4, true)) IS NOT NULL
-          ORDER BY q.priority DESC, q.id
+          ORDER BY q.entrypoint, q.priority DESC, q.id
           LIMIT $1
           FOR UPDATE OF q SKIP LOCKED) AS above
     UNION ALL
@@ -38,7 +38,7 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, q.payload, q.headers
         FROM :queue AS q
-        WHERE q.entrypoint = $2 AND q.status = 'queued' AND q.execute_after <= now()
+        WHERE q.entrypoint = ANY (ARRAY[$2]) AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority = cursor.priority AND q.id > cursor.id AND q.id <> ALL ($5)
               AND CASE WHEN q.xmax = 0 THEN true
                        WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
@@ -47,7 +47,7 @@ FROM (
                        ELSE q.xmax NOT IN (SELECT running::xid
                                            FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                   END
-        ORDER BY q.priority DESC, q.id
+        ORDER BY q.entrypoint, q.priority DESC, q.id
         LIMIT $1
         FOR UPDATE OF q SKIP LOCKED
     ) AS behind

@@ -20,7 +20,7 @@ WITH first_ones AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT e.place, q.priority, q.id
         FROM :queue AS q
-        WHERE q.entrypoint = e.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
+        WHERE q.entrypoint = ANY (ARRAY[e.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
               AND q.id <> ALL ($5::int8[])
               AND CASE WHEN q.xmax = 0 OR $6 THEN true
                        WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
@@ -29,7 +29,7 @@ WITH first_ones AS MATERIALIZED (
                        ELSE q.xmax NOT IN (SELECT running::xid
                                            FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                   END
-        ORDER BY q.priority DESC, q.id
+        ORDER BY q.entrypoint, q.priority DESC, q.id
         LIMIT $1
     ) AS due
     ORDER BY due.priority DESC, due.id
@@ -45,7 +45,7 @@ WITH first_ones AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, q.payload, q.headers
         FROM :queue AS q
-        WHERE q.entrypoint = ($2)[s.place] AND q.status = 'queued' AND q.execute_after <= now()
+        WHERE q.entrypoint = ANY (ARRAY[($2)[s.place]]) AND q.status = 'queued' AND q.execute_after <= now()
               AND q.id <> ALL ($5::int8[])
               AND CASE WHEN q.xmax = 0 OR $6 THEN true
                        WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
@@ -54,7 +54,7 @@ WITH first_ones AS MATERIALIZED (
                        ELSE q.xmax NOT IN (SELECT running::xid
                                            FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                   END
-        ORDER BY q.priority DESC, q.id
+        ORDER BY q.entrypoint, q.priority DESC, q.id
         LIMIT s.most
         FOR UPDATE SKIP LOCKED
     ) AS due

@@ -35,9 +35,9 @@ WITH span AS MATERIALIZED (
         CROSS JOIN LATERAL (
             SELECT q.priority, q.id
             FROM :queue AS q
-            WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
+            WHERE q.entrypoint = ANY (ARRAY[s.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
                   AND q.priority >= s.low AND q.id <> ALL ($5::int8[])
-            ORDER BY q.priority DESC, q.id
+            ORDER BY q.entrypoint, q.priority DESC, q.id
             LIMIT $1
         ) AS due
         WHERE s.priority IS NULL
@@ -47,7 +47,7 @@ WITH span AS MATERIALIZED (
         CROSS JOIN LATERAL (
             SELECT q.priority, q.id
             FROM :queue AS q
-            WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
+            WHERE q.entrypoint = ANY (ARRAY[s.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
                   AND q.priority = s.priority AND q.id > s.after AND q.id <> ALL ($5)
                   AND CASE WHEN q.xmax = 0 THEN true
                            WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
@@ -56,7 +56,7 @@ WITH span AS MATERIALIZED (
                            ELSE q.xmax NOT IN (SELECT running::xid
                                                FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                       END
-            ORDER BY q.priority DESC, q.id
+            ORDER BY q.entrypoint, q.priority DESC, q.id
             LIMIT $1
         ) AS due
         WHERE s.priority IS NOT NULL
@@ -74,9 +74,9 @@ WITH span AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT q.ctid AS place, q.id, q.updated, q.priority, q.attempts, q.payload, q.headers
         FROM :queue AS q
-        WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
+        WHERE q.entrypoint = ANY (ARRAY[s.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority >= s.low AND q.id <> ALL ($5)
-        ORDER BY q.priority DESC, q.id
+        ORDER BY q.entrypoint, q.priority DESC, q.id
         LIMIT s.most
         FOR UPDATE SKIP LOCKED
     ) AS due
@@ -87,7 +87,7 @@ WITH span AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT q.ctid, q.id, q.updated, q.priority, q.attempts, q.payload, q.headers
         FROM :queue AS q
-        WHERE q.entrypoint = s.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
+        WHERE q.entrypoint = ANY (ARRAY[s.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority = s.priority AND q.id > s.after AND q.id <> ALL ($5)
               AND CASE WHEN q.xmax = 0 THEN true
                        WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
@@ -96,7 +96,7 @@ WITH span AS MATERIALIZED (
                        ELSE q.xmax NOT IN (SELECT running::xid
                                            FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
                   END
-        ORDER BY q.priority DESC, q.id
+        ORDER BY q.entrypoint, q.priority DESC, q.id
         LIMIT s.most
         FOR UPDATE SKIP LOCKED
     ) AS due

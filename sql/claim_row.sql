@@ -10,7 +10,7 @@
 -- > id int8, updated timestamptz, priority int4, attempts int4, entrypoint text, payload bytea,
 -- > headers jsonb    in the order (priority DESC, id)
 -- locks: the rows, SKIP LOCKED
--- index: {queue}_ep_prio_id_idx, {queue}_picked_heartbeat_idx
+-- index: {queue}_ep_prio_id_idx, {queue}_picked_heartbeat_idx, the primary key
 -- log: picked, one a job, but for those of $6
 -- counted: what is logged, into the counts; such log rows count as aggregated
 -- notify: none (the trigger is silent on UPDATE)
@@ -20,15 +20,21 @@ WITH fresh AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT q.id, q.priority
         FROM :queue AS q
-        WHERE q.entrypoint = e.entrypoint AND q.status = 'queued' AND q.execute_after <= now()
-        ORDER BY q.priority DESC, q.id
+        WHERE q.entrypoint = ANY (ARRAY[e.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
+        ORDER BY q.entrypoint, q.priority DESC, q.id
         LIMIT $1
         FOR UPDATE SKIP LOCKED
     ) AS due
 ), stale AS MATERIALIZED (
     SELECT q.id, q.priority
     FROM :queue AS q
-    WHERE $5::int8[] IS NOT NULL AND q.status = 'picked' AND q.entrypoint = ANY ($2)
+    WHERE $5::int8[] IS NOT NULL
+          AND q.id = ANY (ARRAY(SELECT s.id
+                                FROM :queue AS s
+                                WHERE s.status = 'picked'
+                                      AND s.heartbeat < now() - $4 * interval '1 millisecond'
+                                ORDER BY s.heartbeat)) -- so that no other index fits
+          AND q.status::text = 'picked' AND q.entrypoint = ANY ($2)
           AND q.heartbeat < now() - $4 * interval '1 millisecond' AND q.id <> ALL ($5)
     ORDER BY q.priority DESC, q.id
     LIMIT $1

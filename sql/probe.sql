@@ -46,6 +46,11 @@ SELECT
          LIMIT 1
      ) AS oldest) AS next_stale_us,
     CASE WHEN $3 THEN (SELECT count(*)
-                       FROM :queue AS q
-                       WHERE q.entrypoint = ANY ($1) AND q.status = 'queued'
-                             AND q.execute_after > now()) END AS deferred
+                       FROM unnest($1) AS e (entrypoint)
+                       CROSS JOIN LATERAL (
+                           SELECT q.id
+                           FROM :queue AS q
+                           WHERE q.entrypoint = e.entrypoint AND q.status = 'queued'
+                                 AND q.execute_after > now()
+                           ORDER BY q.execute_after -- so that no other index fits
+                       ) AS later) END AS deferred

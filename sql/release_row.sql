@@ -12,7 +12,10 @@
 WITH mine AS MATERIALIZED (
     SELECT q.id
     FROM :queue AS q
-    WHERE q.queue_manager_id = $3 AND q.status = 'picked'
+    WHERE q.id = ANY (coalesce($1, ARRAY(SELECT own.id
+                                         FROM :queue AS own
+                                         WHERE own.queue_manager_id = $3)))
+          AND q.queue_manager_id = $3 AND q.status = 'picked'
           AND ($1::int8[] IS NULL
                OR (q.id, q.updated) IN (SELECT * FROM unnest($1::int8[], $2::timestamptz[])))
     ORDER BY q.id

@@ -14,7 +14,8 @@ SELECT e.ord,
 FROM unnest($1::text[], $2::int4[]) WITH ORDINALITY AS e (entrypoint, seats, ord)
 JOIN (SELECT q.entrypoint, max(q.slot) AS highest, count(*) - count(q.slot) AS seatless
       FROM :queue AS q
-      WHERE q.queue_manager_id IS NOT NULL AND q.queue_manager_id <> $3 AND q.status = 'picked'
+      WHERE q.queue_manager_id IS NOT NULL AND q.queue_manager_id <> $3
+            AND q.status::text = 'picked' -- as text: so that no other index fits
       GROUP BY q.entrypoint) AS seen ON seen.entrypoint = e.entrypoint
 WHERE CASE WHEN e.seats = 0 THEN seen.highest IS NOT NULL
            ELSE coalesce(seen.highest >= e.seats, false) OR seen.seatless > 0 END

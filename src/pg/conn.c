@@ -126,6 +126,11 @@ void pg_conn_set_pooled(pg_conn *conn)
     conn->unprepared = true;
 }
 
+void pg_conn_fix_plans(pg_conn *conn)
+{
+    conn->fixed_plans = true;
+}
+
 const pgq_error *pg_conn_error(const pg_conn *conn)
 {
     return &conn->error;
@@ -201,7 +206,7 @@ static void push_expected(pg_conn *conn, expected_kind kind, statement_id id)
 {
     size_t at = (conn->expected_first + conn->expected_count) % conn->expected_capacity;
 
-    conn->expected[at] = (expected){kind, id};
+    conn->expected[at] = (expected){kind, id, false};
     conn->expected_count++;
 }
 
@@ -289,6 +294,21 @@ pgq_code pg_conn_sync(pg_conn *conn)
     push_expected(conn, EXPECT_SYNC, 0);
     flush(conn);
     return conn->dying ? PGQ_E_CONNECTION_LOST : PGQ_OK;
+}
+
+/* Where it is refused, plans are made anew each time, which is only slower. */
+void conn_greet(pg_conn *conn)
+{
+    params p = PARAMS_INIT;
+
+    if (!conn->fixed_plans)
+        return;
+    param_int4(&p, PQbackendPID(conn->pq));
+    if (pg_conn_send(conn, STATEMENT_FIXED_PLANS, &p) == PGQ_OK)
+        (void)pg_conn_sync(conn);
+    for (size_t i = 0; i < conn->expected_count; i++)
+        conn->expected[i].own = true; /* nothing else was said in this session */
+    params_release(&p);
 }
 
 /* A FATAL error is the session's last word. */
@@ -403,10 +423,15 @@ static void deliver(pg_conn *conn, pg_reply *reply)
     conn->held = (pg_reply){.kind = PG_REPLY_NONE};
     conn->front_answered = false;
     if (front.kind == EXPECT_SYNC && held.kind == PG_REPLY_ERROR) {
-        *reply = held; /* the commit failed; the sync itself is still to come */
+        if (!front.own)
+            *reply = held; /* the commit failed; the sync itself is still to come */
         return;
     }
     pop_expected(conn);
+    if (front.own) {
+        result_release(&held.result);
+        return;
+    }
     if (front.kind == EXPECT_PREPARE) {
         if (held.kind != PG_REPLY_ROWS)
             conn->prepared[front.id] = false;

@@ -44,6 +44,10 @@ int64_t pg_conn_backend(const pg_conn *conn);
 bool pg_conn_is_pooled(const pg_conn *conn);
 void pg_conn_set_pooled(pg_conn *conn);
 
+/* The session's plans are to be kept, from the next pg_conn_connect on: see sql/fixed_plans.sql.
+ * For those who say the same few statements again and again, all of which are made for it. */
+void pg_conn_fix_plans(pg_conn *conn);
+
 /* Why the connection is PG_BROKEN. Valid until the next pg_conn_connect. */
 const pgq_error *pg_conn_error(const pg_conn *conn);
 

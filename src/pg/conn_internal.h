@@ -12,6 +12,7 @@ typedef enum expected_kind { EXPECT_PREPARE, EXPECT_STATEMENT, EXPECT_SYNC } exp
 typedef struct expected {
     expected_kind kind;
     statement_id id; /* of a prepare or a statement; STATEMENT_COUNT: plain SQL */
+    bool own;        /* of the connection itself: nobody is told what comes of it */
 } expected;
 
 /* The way through the DSN's hosts and their addresses. */
@@ -42,6 +43,7 @@ struct pg_connection {
     bool prepare_failed; /* the next statement's skip is this error */
     bool used[STATEMENT_COUNT], prepared[STATEMENT_COUNT];
     bool unprepared; /* a prepared statement was not ours to use: a pooler changes our sessions */
+    bool fixed_plans;
     PGnotify *notification;
     char *detail; /* of the last unique violation; NULL: none */
 };
@@ -61,6 +63,9 @@ void conn_notice(void *user, const PGresult *notice);
 
 /* Takes over the text (may be NULL), and frees the one before. */
 void conn_set_detail(pg_conn *conn, char *detail);
+
+/* The first words of a session, before those of the connection's user. */
+void conn_greet(pg_conn *conn);
 
 /* connect.c */
 void conn_start_attempts(pg_conn *conn, int64_t now_us);

@@ -174,6 +174,7 @@ static void connected(pg_conn *conn, int64_t now_us)
     }
     conn->error = (pgq_error)PGQ_ERROR_INIT; /* of the hosts before this one */
     conn_set_state(conn, PG_READY);
+    conn_greet(conn);
 }
 
 void conn_process_attempt(pg_conn *conn, int64_t now_us)

@@ -62,8 +62,10 @@ static pgq_code open_parts(drive *d)
         lane->drive = d;
         lane->index = d->lane_count;
         code = pg_conn_new(config->target, config->statements, &lane->conn);
-        if (code == PGQ_OK)
+        if (code == PGQ_OK) {
+            pg_conn_fix_plans(lane->conn);
             d->lane_count++;
+        }
     }
     if (code == PGQ_OK)
         code =

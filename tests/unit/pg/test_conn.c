@@ -113,7 +113,8 @@ static int32_t backend_pid(fixture *f)
     pgq_error err = PGQ_ERROR_INIT;
     int32_t pid;
 
-    expect_ok(pg_conn_call_sql(f->conn, "SELECT pg_backend_pid()", deadline(), &r, &err), &err);
+    expect_ok(pg_conn_call_sql(f->conn, "SELECT pg_catalog.pg_backend_pid()", deadline(), &r, &err),
+              &err);
     pid = result_int4(&r, 0, 0);
     result_release(&r);
     return pid;
@@ -505,6 +506,57 @@ static void a_script_is_one_transaction_even_if_it_waits_long(void **state)
     assert_true(sql_wait(f->db.sql, "0", "SELECT count(*) FROM pg_class WHERE relname = 'one'"));
 }
 
+/* As pg_settings has it, in a session that begins now; the first reply is that of the first
+ * question. */
+static void check_plans(fixture *f, const char *mode)
+{
+    pg_result r = PG_RESULT_INIT;
+    pgq_error err = PGQ_ERROR_INIT;
+
+    pg_conn_close(f->conn);
+    expect_ok(pg_conn_open(f->conn, deadline(), &err), &err);
+    send_sql(f->conn, "SELECT 1");
+    send_sync(f->conn);
+    expect_number(f->conn, 1);
+    expect_reply(f->conn, PG_REPLY_SYNC);
+    expect_ok(pg_conn_call_sql(f->conn, "SHOW plan_cache_mode", deadline(), &r, &err), &err);
+    assert_string_equal(result_text(&r, 0, 0), mode);
+    result_release(&r);
+    check_usable(f);
+}
+
+static void plans_are_kept_in_each_session_of_a_connection_that_asks_for_it(void **state)
+{
+    fixture *f = *state;
+
+    check_plans(f, "auto");
+    pg_conn_fix_plans(f->conn);
+    check_plans(f, "force_generic_plan");
+    check_plans(f, "force_generic_plan");
+}
+
+/* What sessions of the database that begin now think pg_backend_pid() is. */
+static void replace_process(fixture *f, const char *body)
+{
+    sql_run(f->db.sql,
+            "CREATE FUNCTION pg_backend_pid() RETURNS int LANGUAGE plpgsql AS $$ BEGIN %s; END $$",
+            body);
+    sql_run(f->db.sql, "ALTER DATABASE %s SET search_path = public, pg_catalog", f->db.name);
+    pg_conn_fix_plans(f->conn);
+}
+
+static void a_session_that_another_process_serves_than_it_seems_keeps_no_plans(void **state)
+{
+    replace_process(*state, "RETURN 1");
+    check_plans(*state, "auto");
+}
+
+static void nobody_hears_that_plans_cannot_be_kept(void **state)
+{
+    replace_process(*state, "RAISE 'no'");
+    check_plans(*state, "auto");
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, open_fixture, close_fixture)
 
 int main(void)
@@ -529,6 +581,9 @@ int main(void)
         CASE(a_script_that_succeeds_is_committed),
         CASE(a_script_whose_commit_fails_is_rolled_back_and_says_so),
         CASE(a_script_is_one_transaction_even_if_it_waits_long),
+        CASE(plans_are_kept_in_each_session_of_a_connection_that_asks_for_it),
+        CASE(a_session_that_another_process_serves_than_it_seems_keeps_no_plans),
+        CASE(nobody_hears_that_plans_cannot_be_kept),
     };
 
     return server_start() ? cmocka_run_group_tests(tests, NULL, NULL) : 0;
