@@ -136,8 +136,8 @@ typedef struct sentence {
              * behind them and of higher priorities than all of them; NULL: everything. */
             const claim_cursor *cursors;
             size_t cursor_count;
-            /* With cursors of one entrypoint, and not with `front`: jobs that it has passed,
-             * too. */
+            /* With cursors of one entrypoint, and not with `front`: instead of what is behind the
+             * cursors, what is in front of them or between them. */
             bool late;
             /* Behind cursors[front_at] of one entrypoint most jobs are. Beside other workers the
              * claim begins further on there, where theirs that are under way will end. */

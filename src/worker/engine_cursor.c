@@ -5,13 +5,17 @@
  * before the worker rests. Source: engine.md 2. */
 #include "worker/engine_internal.h"
 
+#include <math.h>
+
 enum {
     SWEEP_COSTS = 20,          /* so many times the cost of a sweep pass until the next one */
     SWEEP_WANTED_COSTS = 4,    /* when something is known to lie in front of a cursor */
     SWEEP_MIN_US = 100 * 1000, /* between two of them under load */
     SWEEP_MAX_US = 5 * 1000 * 1000,
-    SWEEP_DEAR_US = 50 * 1000,   /* somebody holds back the removal of dead rows */
-    SWEEP_CHEAP_US = 5 * 1000,   /* while they cost less, a worker without a backlog only sweeps */
+    SWEEP_FLEET_MAX_US = 60 * 1000 * 1000, /* of one worker of many */
+    SWEEP_DEAR_US = 50 * 1000,             /* somebody holds back the removal of dead rows */
+    SWEEP_CHEAP_US = 5 * 1000, /* while they cost less, a worker without a backlog only sweeps */
+    FLEET_MAX = 1000,
     BESIDE_US = 5 * 1000 * 1000, /* so long other workers that were met are believed to be there */
     PLAIN_US = 60 * 1000 * 1000  /* so long an entrypoint with too many priorities has no cursors */
 };
@@ -90,13 +94,12 @@ static void keep_clear(engine *e, int64_t now_us, engine_lane *lane, sentence *s
     for (int i = 1; i < e->lane_count; i++) {
         const engine_reach *other = &e->lanes[i].reach;
 
-        if (!s->of.lease.late && other != reach &&
-            same_reach(other, reach->entrypoint, reach->priority))
+        if (other != reach && same_reach(other, reach->entrypoint, reach->priority))
             reach->from = base_max_i64(reach->from, other->to);
     }
     reach->to = reach->from + s->of.lease.batch;
     lane->cursors[at].id = reach->from;
-    if (!e->front || s->of.lease.late || (!e->front_back && now_us >= e->beside_until_us))
+    if (!e->front || (!e->front_back && now_us >= e->beside_until_us))
         return;
     s->of.lease.front = true;
     s->of.lease.front_at = at;
@@ -136,6 +139,19 @@ static void look_beside(engine *e, int64_t now_us, int64_t from, const sentence_
         e->beside_until_us = now_us + BESIDE_US;
 }
 
+/* Between two of our claims the others have taken theirs. Ids may be left out for other reasons, so
+ * it grows slowly. */
+static void count_fleet(engine *e, const sentence_reply *reply)
+{
+    int64_t first = reply->rows[0].token.id, last = reply->rows[reply->row_count - 1].token.id;
+    double ours = (double)(last - first + 1), all = (double)(last - e->fleet_seen);
+    double most = fmin(2 * e->fleet + 1, FLEET_MAX);
+
+    if (e->fleet_seen > 0 && all >= ours)
+        e->fleet += (fmin(all / ours, most) - e->fleet) / 8;
+    e->fleet_seen = last;
+}
+
 /* A full claim may have taken other jobs instead of those up to its reach: of a higher priority, or
  * late ones. */
 static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence *said,
@@ -158,7 +174,9 @@ static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence
     }
     if (others)
         go_back(e, reach.entrypoint, reach.priority, last);
-    else if (!said->of.lease.front && !said->of.lease.late)
+    else if (said->of.lease.front)
+        count_fleet(e, reply);
+    else if (!said->of.lease.front)
         look_beside(e, now_us, reach.from, reply);
 }
 
@@ -172,25 +190,59 @@ void engine_forget_reach(engine *e, engine_lane *lane)
 }
 
 /* A worker that joins others in a backlog would follow them through all that they have done, and
- * reach them late or never. Where they are, if the priority is the usual one, they have told. */
+ * reach them late or never. Where they are, if the priority is the usual one, they have told, or
+ * will tell with their first claims, if they begin when we do. */
 static bool begin_behind_front(engine *e, engine_lane *lane, sentence *s)
 {
-    int64_t id = e->front_id;
+    bool first = e->front && !e->front_begun;
 
-    e->front_id = 0; /* once */
-    if (id == 0 || s->of.lease.share_count > 1 ||
-        s->of.lease.shares[0].entrypoint != e->front_entrypoint)
+    e->front_begun = true;
+    if (!first || s->of.lease.share_count > 1)
         return false;
-    lane->cursors[0] = (claim_cursor){.id = id};
+    lane->cursors[0] = (claim_cursor){.id = 0};
+    if (s->of.lease.shares[0].entrypoint == e->front_entrypoint)
+        lane->cursors[0].id = e->front_id;
     s->of.lease.cursors = lane->cursors;
     s->of.lease.cursor_count = 1;
     s->of.lease.front = true;
     return true;
 }
 
+/* In a backlog it is enough that one of the fleet looks at what all have passed. */
+static bool sweep_is_due(const engine *e, int64_t now_us)
+{
+    double pause_us = (double)(e->sweep_at_us - e->swept_us);
+
+    if (e->leases.backlog && now_us < e->beside_until_us)
+        pause_us = fmax(pause_us, fmin(pause_us * e->fleet, SWEEP_FLEET_MAX_US));
+    return (double)(now_us - e->swept_us) >= pause_us;
+}
+
+/* Not what is below the priority that most jobs come from: it is not their turn. And beside others
+ * only what was passed when we looked the last time: behind that there is what their claims that
+ * are under way take. */
+static void look_in_front(engine *e, int64_t now_us, engine_lane *lane, sentence *s)
+{
+    size_t last = s->of.lease.cursor_count - 1;
+    int64_t passed;
+
+    while (last > 0 && lane->cursors[last].priority < e->busy_priority)
+        last--;
+    passed = lane->cursors[last].id;
+    if (now_us < e->beside_until_us)
+        lane->cursors[last].id = lane->cursors[last].priority == e->passed_priority
+                                     ? base_min_i64(passed, e->passed)
+                                     : 0;
+    e->passed_priority = lane->cursors[last].priority;
+    e->passed = passed;
+    s->of.lease.cursor_count = last + 1;
+    s->of.lease.late = true;
+    e->sweep_at_us = now_us + SWEEP_MIN_US; /* the other lanes need not look there, too */
+}
+
 void engine_add_cursors(engine *e, int64_t now_us, engine_lane *lane, sentence *s)
 {
-    bool due = now_us >= e->sweep_at_us;
+    bool due = sweep_is_due(e, now_us);
     size_t count;
 
     lane->reach = (engine_reach){.known = false};
@@ -203,10 +255,10 @@ void engine_add_cursors(engine *e, int64_t now_us, engine_lane *lane, sentence *
         return;
     s->of.lease.cursors = lane->cursors;
     s->of.lease.cursor_count = count;
-    s->of.lease.late = due;
-    if (due) /* the other lanes need not look there, too */
-        e->sweep_at_us = now_us + SWEEP_MIN_US;
-    keep_clear(e, now_us, lane, s);
+    if (due)
+        look_in_front(e, now_us, lane, s);
+    else
+        keep_clear(e, now_us, lane, s);
 }
 
 static void move_cursor(engine_bucket *bucket, int64_t now_us, const claimed_row *row)
@@ -230,11 +282,12 @@ static void move_cursor(engine_bucket *bucket, int64_t now_us, const claimed_row
     bucket->cursor_count++;
 }
 
-/* What a sweep costs is what it takes longer than a claim behind cursors, and twice: the machine
+/* What a sweep costs is what it takes longer than a claim behind cursors, if it is one as well, and
+ * twice: the machine
  * may have been busy with something else the one time. */
-static void learn_sweep(engine *e, int64_t now_us, int64_t took_us)
+static void learn_sweep(engine *e, int64_t now_us, bool late, int64_t took_us)
 {
-    int64_t cost_us = base_max_i64(0, took_us - e->claim_cost_us);
+    int64_t cost_us = base_max_i64(0, took_us - (late ? 0 : e->claim_cost_us));
 
     e->sweep_cost_us = base_min_i64(cost_us, e->sweep_last_cost_us);
     e->sweep_last_cost_us = cost_us;
@@ -296,8 +349,8 @@ void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const se
     const claimed_row *last = full ? &reply->rows[reply->row_count - 1] : NULL;
 
     if (looked) {
-        e->sweep_full = full;
-        learn_sweep(e, now_us, took_us);
+        e->sweep_partial = full || !swept;
+        learn_sweep(e, now_us, !swept, took_us);
     } else {
         e->claim_cost_us += (took_us - e->claim_cost_us) / 8;
     }
@@ -323,13 +376,9 @@ bool engine_sweep_next(engine *e, int64_t now_us, const sentence *said)
 {
     if (said->of.lease.cursors == NULL)
         return false;
-    if (said->of.lease.late) { /* which has not looked below the cursors */
-        e->sweep_at_us = now_us;
-        return true;
-    }
-    /* a job of a priority without a cursor may have woken us; and a sweep that came back full has
+    /* a job of a priority without a cursor may have woken us; and a sweep that came back full, or looked in front of the cursors only, has
      * not seen everything: the next one will bring jobs too, and there is nothing else to do */
-    sweep_after(e, e->sweep_full ? 1 : SWEEP_WANTED_COSTS);
+    sweep_after(e, e->sweep_partial ? 1 : SWEEP_WANTED_COSTS);
     if (now_us >= e->sweep_at_us)
         return true;
     if (e->cursor_floor > INT32_MIN) { /* rather out of order than idle until then */

@@ -228,11 +228,16 @@ struct engine {
     double payload_average; /* bytes, of leased jobs */
     double row_average;     /* of those that were claimed as picked ones */
     int64_t swept_us, sweep_at_us, sweep_cost_us, sweep_last_cost_us;
-    bool sweep_full;         /* the last one brought as many jobs as it asked for */
+    bool sweep_partial;      /* the last one has not seen everything */
     bool front;              /* claims can keep clear of other workers' */
     int64_t beside_until_us; /* and so long they do */
-    int64_t front_id;        /* where the first claim begins, of that entrypoint; 0: anywhere */
+    double fleet;            /* how many times our share the claims of all take, from 1 on */
+    int64_t fleet_seen;      /* the last id of our last claim, by which it is told */
+    bool front_begun;        /* the first claim was said */
+    int64_t front_id;        /* where it begins, of that entrypoint */
     uint32_t front_entrypoint;
+    int64_t passed; /* a sweep has found that passed, of that priority, when it was said */
+    int32_t passed_priority;
     bool front_back;       /* what other workers have passed is to be looked at again */
     int32_t busy_priority; /* of the last job of the last full claim */
     int32_t cursor_floor;  /* the lowest priority that claims behind cursors take */

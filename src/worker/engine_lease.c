@@ -189,6 +189,8 @@ void engine_hear_lease(engine *e, int64_t now_us, engine_lane *lane, const sente
         e->look_again_us = 0;
         e->stale_hungry = true; /* a worker with a backlog looks for them as well, once a second */
     }
+    if (said->of.lease.late)
+        return; /* which does not say what there is behind the cursors */
     e->leases.backlog = reply->row_count >= (size_t)said->of.lease.batch;
     if (e->leases.backlog || engine_sweep_next(e, now_us, said) ||
         (said->of.lease.cursors == NULL && !said->of.lease.try_all))

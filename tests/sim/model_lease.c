@@ -99,7 +99,7 @@ static void tell_front(model *m, const sentence *s, const sentence_reply *reply)
  * them, or of a higher priority than all of them; behind a shared one, what is behind `front`. */
 static bool passed(const sentence *s, const model_row *row, int64_t front)
 {
-    bool any = false, above = true;
+    bool any = false, above = true, higher = false;
 
     for (size_t i = 0; i < s->of.lease.cursor_count; i++) {
         const claim_cursor *cursor = &s->of.lease.cursors[i];
@@ -108,13 +108,14 @@ static bool passed(const sentence *s, const model_row *row, int64_t front)
             continue;
         any = true;
         above = above && row->priority > cursor->priority;
-        if (s->of.lease.late && row->priority >= cursor->priority)
-            return false;
+        higher = higher || row->priority > cursor->priority;
+        if (s->of.lease.late && row->priority == cursor->priority)
+            return row->id > cursor->id;
         if (row->priority == cursor->priority &&
             row->id > (front > 0 && i == s->of.lease.front_at ? front : cursor->id))
             return false;
     }
-    return any && !above;
+    return any && !(s->of.lease.late ? higher : above);
 }
 
 void model_lease(model *m, int64_t now_us, const model_caller *caller, const sentence *s,
