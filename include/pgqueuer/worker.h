@@ -186,6 +186,8 @@ typedef struct pgq_worker_counts {
     uint64_t released;  /* given back without a start */
     uint64_t lost;      /* claims that another worker or a cancellation took away */
     uint64_t timed_out; /* failed by timeout_ms while their handlers still ran */
+    int64_t settled_us; /* when an outcome was written last, on CLOCK_MONOTONIC in microseconds;
+                           0: none was */
 } pgq_worker_counts;
 
 /* What the worker has done so far; call it from the worker's thread or after the run. */

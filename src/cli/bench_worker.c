@@ -125,7 +125,6 @@ static void on_event(void *user, pgq_log_level level, const char *event,
     if (base_streq(event, "worker.listening")) {
         tell(child, BENCH_STATE_LISTENING);
     } else if (base_streq(event, "worker.stopped")) {
-        child->slot->end_us = clock_monotonic_us();
         child->slot->end_cpu_us = cpu_us();
     }
     log_write(&child->log, level, event, fields, count);
@@ -185,6 +184,7 @@ static pgq_code work(bench_child *child, pgq_worker *worker, pgq_error *err)
     (void)signal(SIGTERM, SIG_IGN);
     pgq_worker_get_counts(worker, &counts);
     child->slot->jobs = (int64_t)counts.successful;
+    child->slot->end_us = counts.settled_us;
     if (code == PGQ_OK && counts.failed + counts.lost > 0)
         code = error_set(err, PGQ_E_INTERNAL, "%llu no-op jobs failed, %llu claims were lost",
                          (unsigned long long)counts.failed, (unsigned long long)counts.lost);

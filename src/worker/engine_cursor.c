@@ -12,6 +12,7 @@ enum {
     SWEEP_WANTED_COSTS = 4,    /* when something is known to lie in front of a cursor */
     SWEEP_MIN_US = 100 * 1000, /* between two of them under load */
     SWEEP_MAX_US = 5 * 1000 * 1000,
+    SWEEP_SPREAD_US = 25 * 1000,           /* times the fleet */
     SWEEP_FLEET_MAX_US = 60 * 1000 * 1000, /* of one worker of many */
     SWEEP_DEAR_US = 50 * 1000,             /* somebody holds back the removal of dead rows */
     SWEEP_CHEAP_US = 5 * 1000, /* while they cost less, a worker without a backlog only sweeps */
@@ -292,6 +293,7 @@ static void learn_sweep(engine *e, int64_t now_us, bool late, int64_t took_us)
     e->sweep_cost_us = base_min_i64(cost_us, e->sweep_last_cost_us);
     e->sweep_last_cost_us = cost_us;
     e->swept_us = now_us;
+    e->sweep_put_off = false;
     e->sweep_at_us =
         now_us +
         base_max_i64(SWEEP_MIN_US, base_min_i64(SWEEP_COSTS * e->sweep_cost_us, SWEEP_MAX_US));
@@ -370,16 +372,28 @@ void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const se
         set_floor(e, now_us, reply, full);
 }
 
+/* The last claims of a backlog come back short at the same time in the whole fleet. */
+static bool put_off(engine *e, int64_t now_us)
+{
+    if (now_us >= e->beside_until_us || e->sweep_put_off)
+        return false;
+    e->sweep_put_off = true;
+    e->sweep_at_us =
+        now_us + (int64_t)random_below(&e->random, 1 + (uint64_t)(SWEEP_SPREAD_US * e->fleet));
+    return now_us < e->sweep_at_us;
+}
+
 /* A claim came back short. Behind cursors it says nothing of what is in front of them: true if that
  * is to be looked at now; if not, it will be. */
 bool engine_sweep_next(engine *e, int64_t now_us, const sentence *said)
 {
     if (said->of.lease.cursors == NULL)
         return false;
-    /* a job of a priority without a cursor may have woken us; and a sweep that came back full, or looked in front of the cursors only, has
-     * not seen everything: the next one will bring jobs too, and there is nothing else to do */
+    /* a job of a priority without a cursor may have woken us; and a sweep that came back full, or
+     * looked in front of the cursors only, has not seen everything: the next one will bring jobs
+     * too, and there is nothing else to do */
     sweep_after(e, e->sweep_partial ? 1 : SWEEP_WANTED_COSTS);
-    if (now_us >= e->sweep_at_us)
+    if (now_us >= e->sweep_at_us && !put_off(e, now_us))
         return true;
     if (e->cursor_floor > INT32_MIN) { /* rather out of order than idle until then */
         e->cursor_floor = INT32_MIN;

@@ -109,6 +109,7 @@ typedef struct engine_lease {
     bool released; /* jobs of it were left unstarted */
     bool untold;   /* what it has settled sends no event */
     uint64_t fence;
+    int64_t flown_us;   /* when it was sent for */
     int64_t until_us;   /* when it is to end */
     int64_t stirred_us; /* when it began, or one of its jobs ended last */
     list jobs;
@@ -123,6 +124,16 @@ typedef struct engine_reach {
     int32_t priority;
     int64_t from, to; /* ids */
 } engine_reach;
+
+/* How much of the server a worker takes beside others: see engine_pace.c. */
+typedef struct engine_pace {
+    double lanes; /* that lease at a time; of less than one: it pauses */
+    double settle_us, best_us, best_before_us; /* of a job: now, and at best in two spans */
+    int64_t span_ends_us;
+    int64_t lease_us;   /* from its claim to its commit */
+    int64_t again_us;   /* the end of a pause */
+    int64_t look_at_us; /* when a lane that rests may lease; CLOCK_NEVER: none waits for a time */
+} engine_pace;
 
 enum { LARGE_MAX = PGQ_BATCH_SIZE_MAX, CURSORS_MAX = 64, CURSORS_SENT_MAX = 256 };
 
@@ -228,13 +239,15 @@ struct engine {
     double payload_average; /* bytes, of leased jobs */
     double row_average;     /* of those that were claimed as picked ones */
     int64_t swept_us, sweep_at_us, sweep_cost_us, sweep_last_cost_us;
+    bool sweep_put_off;      /* until sweep_at_us, as others look at the same time */
     bool sweep_partial;      /* the last one has not seen everything */
     bool front;              /* claims can keep clear of other workers' */
     int64_t beside_until_us; /* and so long they do */
-    double fleet;            /* how many times our share the claims of all take, from 1 on */
-    int64_t fleet_seen;      /* the last id of our last claim, by which it is told */
-    bool front_begun;        /* the first claim was said */
-    int64_t front_id;        /* where it begins, of that entrypoint */
+    engine_pace pace;
+    double fleet;       /* how many times our share the claims of all take, from 1 on */
+    int64_t fleet_seen; /* the last id of our last claim, by which it is told */
+    bool front_begun;   /* the first claim was said */
+    int64_t front_id;   /* where it begins, of that entrypoint */
     uint32_t front_entrypoint;
     int64_t passed; /* a sweep has found that passed, of that priority, when it was said */
     int32_t passed_priority;
@@ -444,6 +457,15 @@ void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
 void engine_tell_lost(engine *e, engine_job *job);
 
 /* engine_event.c */
+/* engine_pace.c */
+
+/* A settle of so many leased jobs was answered. */
+void engine_pace_settled(engine *e, int64_t now_us, size_t jobs, int64_t took_us);
+/* The lane's lease has ended. */
+void engine_pace_ended(engine *e, int64_t now_us, const engine_lane *lane);
+/* The lane may not lease now. */
+bool engine_pace_rests(engine *e, int64_t now_us, const engine_lane *lane);
+
 /* Whether the event of so many jobs that are settled now may come later, in an announcement. */
 bool engine_event_later(const engine *e, size_t jobs);
 /* The lane's lease was committed, or that is not known. */

@@ -110,7 +110,8 @@ void engine_add_lease(engine *e, int64_t now_us, engine_lane *lane)
     if (e->state != ENGINE_RUNNING || e->config.only_job != 0 || !e->leases.hungry ||
         now_us < e->claim_not_before_us || !engine_may_lease(e, lane) ||
         engine_any_said(e, SENTENCE_ADOPT) || (e->adopt_wanted && now_us >= e->adopt_at_us) ||
-        (engine_any_said(e, SENTENCE_LEASE) && !e->leases.backlog) || no_thread_soon(e))
+        (engine_any_said(e, SENTENCE_LEASE) && !e->leases.backlog) || no_thread_soon(e) ||
+        engine_pace_rests(e, now_us, lane))
         return;
     room = room_of(e);
     if (room == 0)
@@ -169,6 +170,7 @@ void engine_hear_lease(engine *e, int64_t now_us, engine_lane *lane, const sente
     lane->lease.open = true;
     lane->lease.failed = reply->refused;
     lane->lease.until_us = engine_lease_until(&e->config, said, lane->flown_us, now_us);
+    lane->lease.flown_us = lane->flown_us;
     lane->lease.stirred_us = now_us;
     if (reply->refused) {
         engine_forget_reach(e, lane);
@@ -385,13 +387,13 @@ void engine_lose_moving(engine *e, engine_job *job)
 /* The reply counts when the commit is answered. */
 void engine_hear_conclude(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
-    (void)now_us;
     if (reply->refused) {
         lane->lease.failed = true;
         engine_say(e, NOTE_SETTLE_FAILED, (int)(lane - e->lanes), 0, (int64_t)lane->lease_count,
                    &reply->error);
         return;
     }
+    engine_pace_settled(e, now_us, lane->lease_count, now_us - lane->heard_us);
     for (size_t i = 0; lane->lease_count > 0 && i < reply->place_count; i++)
         lane->lease_jobs[reply->places[i]]->stamp = reply->stamps[i];
 }
@@ -415,6 +417,7 @@ void engine_hear_commit(engine *e, int64_t now_us, engine_lane *lane, const sent
     engine_done_untold(e, lane);
     if (lane->lease_count > 0)
         engine_fold_wanted(e);
+    engine_pace_ended(e, now_us, lane);
     if (lane->lease_count > 0 && e->lease_most < (size_t)e->config.batch_size)
         e->lease_most *= LEASE_GROWTH;
     for (size_t i = 0; i < lane->lease_count; i++) {

@@ -367,6 +367,7 @@ void engine_plan(engine *e, int64_t now_us)
     if (now_us >= e->refused_again_us)
         plan_refused(e);
     plan_control(e, now_us);
+    e->pace.look_at_us = CLOCK_NEVER;
     do { /* what a lane settles may free a seat, for which another ends its lease */
         wakes = e->wakes;
         for (int i = 1; i < e->lane_count; i++)
@@ -459,6 +460,7 @@ static int64_t lane_deadline(const engine *e)
     at = base_min_i64(at, engine_tell_deadline(e));
     if (e->state != ENGINE_RUNNING)
         return at;
+    at = base_min_i64(at, e->pace.look_at_us);
     if (engine_hungry(e) && e->claim_not_before_us > 0)
         at = base_min_i64(at, e->claim_not_before_us);
     return base_min_i64(at, engine_fold_deadline(e));

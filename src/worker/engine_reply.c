@@ -339,6 +339,7 @@ static void expect_retry(engine *e, int64_t now_us, const engine_job *job)
 /* The outcome is written. */
 void engine_settled(engine *e, int64_t now_us, engine_job *job)
 {
+    e->counts.settled_us = now_us;
     if (job->outcome.status == PGQ_STATUS_QUEUED)
         expect_retry(e, now_us, job);
     engine_forget(e, job);

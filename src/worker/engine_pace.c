@@ -1,0 +1,113 @@
+/* The pace of one worker of a fleet: how many of its lanes lease at a time, and how long they
+ * pause.
+ *
+ * More sessions than the server has use for are worse than idle: where they write to the same pages
+ * each waits for the others, and one that waits for the processor has what they wait for. Nobody
+ * tells a worker how many there are, but it sees how much longer its settles take than at their
+ * best, which grows with them: from four times on it does less, in a backlog and beside others
+ * only. The rest of them see the same and do likewise. Waiting for the disk is no part of it: that
+ * is the commit. The rule is that of a gradient limit on what is under way. */
+#include "worker/engine_internal.h"
+
+#include <math.h>
+
+enum {
+    SETTLE_FIXED = 16,           /* a settle costs what so many jobs of one do, and its jobs */
+    BEST_SPAN_US = 10 * 1000000, /* the best of the last one or two of these */
+    BUSY_US = 5 * 1000, /* a lease of which nothing has ended for so long waits for handlers */
+    PAUSE_MIN_US = 1000,
+    PAUSE_MAX_US = 100 * 1000
+};
+
+#define SLOWER_MAX 4.0  /* times the best, before the pace is slowed down */
+#define SAMPLE_MAX 8.0  /* likewise: more tells no more */
+#define QUICKEN 0.2     /* lanes that are tried in addition, always */
+#define SMOOTH 0.2      /* of what is learned from one settle */
+#define LANES_MIN 0.125 /* so the pauses have a limit */
+
+static bool paced(const engine *e, int64_t now_us)
+{
+    return e->leases.backlog && now_us < e->beside_until_us;
+}
+
+static void learn_best(engine_pace *p, int64_t now_us, double us)
+{
+    if (now_us >= p->span_ends_us) {
+        p->best_before_us = p->best_us;
+        p->best_us = us;
+        p->span_ends_us = now_us + BEST_SPAN_US;
+    }
+    p->best_us = fmin(p->best_us, us);
+}
+
+void engine_pace_settled(engine *e, int64_t now_us, size_t jobs, int64_t took_us)
+{
+    double us = (double)base_max_i64(took_us, 1) / (double)(jobs + SETTLE_FIXED);
+    engine_pace *p = &e->pace;
+    double best, wanted;
+
+    learn_best(p, now_us, us);
+    best = p->best_before_us > 0 ? fmin(p->best_us, p->best_before_us) : p->best_us;
+    us = fmin(us, SAMPLE_MAX * best);
+    p->settle_us += p->settle_us > 0 ? (us - p->settle_us) * SMOOTH : us;
+    wanted = p->lanes * fmax(0.5, fmin(1, SLOWER_MAX * best / p->settle_us)) + QUICKEN;
+    p->lanes += (wanted - p->lanes) * SMOOTH;
+    p->lanes = fmax(LANES_MIN, fmin(p->lanes, e->lane_count - 1));
+    if (!paced(e, now_us))
+        p->lanes = e->lane_count - 1;
+}
+
+/* Less than one lane is one that pauses, for as many times what a lease takes. */
+static int64_t pause_us(const engine_pace *p)
+{
+    double us = (double)p->lease_us * (1 / p->lanes - 1);
+
+    return us < PAUSE_MIN_US ? 0 : base_min_i64((int64_t)us, PAUSE_MAX_US);
+}
+
+void engine_pace_ended(engine *e, int64_t now_us, const engine_lane *lane)
+{
+    e->pace.lease_us += (now_us - lane->lease.flown_us - e->pace.lease_us) / 8;
+    e->pace.again_us = now_us + pause_us(&e->pace);
+}
+
+static bool leases(const engine_lane *lane)
+{
+    for (size_t i = lane->answered; i < lane->flight.count; i++) {
+        if (lane->flight.sentences[i].kind == SENTENCE_LEASE)
+            return true;
+    }
+    return false;
+}
+
+/* Until when the lane's lease has to do with the server: one that waits for handlers has not. */
+static int64_t busy_until(const engine_lane *lane)
+{
+    if (lane->state == LANE_FLYING)
+        return lane->lease.open || leases(lane) ? CLOCK_NEVER : 0;
+    return lane->lease.open ? lane->lease.stirred_us + BUSY_US : 0;
+}
+
+bool engine_pace_rests(engine *e, int64_t now_us, const engine_lane *lane)
+{
+    int64_t again_us = CLOCK_NEVER;
+    int busy = 0;
+
+    if (!paced(e, now_us))
+        return false;
+    if (lane->flight.count > 0 && pause_us(&e->pace) > 0)
+        return true; /* its lease ends, and then it pauses */
+    for (int i = 1; i < e->lane_count; i++) {
+        int64_t until_us = busy_until(&e->lanes[i]);
+
+        if (&e->lanes[i] == lane || until_us <= now_us)
+            continue;
+        again_us = base_min_i64(again_us, until_us);
+        busy++;
+    }
+    if (busy < (int)fmax(1, e->pace.lanes + 0.5))
+        again_us = e->pace.again_us;
+    if (again_us > now_us)
+        e->pace.look_at_us = base_min_i64(e->pace.look_at_us, again_us);
+    return again_us > now_us;
+}
