@@ -117,7 +117,7 @@ pgq_code engine_new(const engine_config *config, engine **ret_engine)
     engine_learn_sides(e);
     e->lease_most = (size_t)config->threads;
     e->fleet = 1;
-    e->pace = (engine_pace){.lanes = config->lanes, .look_at_us = CLOCK_NEVER};
+    e->pace = (engine_pace){.lanes = 1, .look_at_us = CLOCK_NEVER};
     e->poll_at_us = e->beat_at_us = e->stale_look_at_us = CLOCK_NEVER;
     e->survey_at_us = e->rate_at_us = e->alarm_at_us = CLOCK_NEVER;
     engine_fold_init(e);

@@ -142,14 +142,17 @@ static void look_beside(engine *e, int64_t now_us, int64_t from, const sentence_
 
 /* Between two of our claims the others have taken theirs. Ids may be left out for other reasons, so
  * it grows slowly. */
-static void count_fleet(engine *e, const sentence_reply *reply)
+static void count_fleet(engine *e, int64_t now_us, const sentence_reply *reply)
 {
     int64_t first = reply->rows[0].token.id, last = reply->rows[reply->row_count - 1].token.id;
     double ours = (double)(last - first + 1), all = (double)(last - e->fleet_seen);
     double most = fmin(2 * e->fleet + 1, FLEET_MAX);
 
-    if (e->fleet_seen > 0 && all >= ours)
+    if (e->fleet_seen > 0 && all >= ours) {
         e->fleet += (fmin(all / ours, most) - e->fleet) / 8;
+        if (all > 2 * ours)
+            e->beside_until_us = now_us + BESIDE_US;
+    }
     e->fleet_seen = last;
 }
 
@@ -176,7 +179,7 @@ static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence
     if (others)
         go_back(e, reach.entrypoint, reach.priority, last);
     else if (said->of.lease.front)
-        count_fleet(e, reply);
+        count_fleet(e, now_us, reply);
     else if (!said->of.lease.front)
         look_beside(e, now_us, reach.from, reply);
 }

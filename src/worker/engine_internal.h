@@ -109,7 +109,6 @@ typedef struct engine_lease {
     bool released; /* jobs of it were left unstarted */
     bool untold;   /* what it has settled sends no event */
     uint64_t fence;
-    int64_t flown_us;   /* when it was sent for */
     int64_t until_us;   /* when it is to end */
     int64_t stirred_us; /* when it began, or one of its jobs ended last */
     list jobs;
@@ -130,8 +129,7 @@ typedef struct engine_pace {
     double lanes; /* that lease at a time; of less than one: it pauses */
     double settle_us, best_us, best_before_us; /* of a job: now, and at best in two spans */
     int64_t span_ends_us;
-    int64_t lease_us;   /* from its claim to its commit */
-    int64_t again_us;   /* the end of a pause */
+    int64_t burst_ends_us, again_us; /* the beginning and the end of a pause */
     int64_t look_at_us; /* when a lane that rests may lease; CLOCK_NEVER: none waits for a time */
 } engine_pace;
 
@@ -461,8 +459,6 @@ void engine_tell_lost(engine *e, engine_job *job);
 
 /* A settle of so many leased jobs was answered. */
 void engine_pace_settled(engine *e, int64_t now_us, size_t jobs, int64_t took_us);
-/* The lane's lease has ended. */
-void engine_pace_ended(engine *e, int64_t now_us, const engine_lane *lane);
 /* The lane may not lease now. */
 bool engine_pace_rests(engine *e, int64_t now_us, const engine_lane *lane);
 

@@ -170,7 +170,6 @@ void engine_hear_lease(engine *e, int64_t now_us, engine_lane *lane, const sente
     lane->lease.open = true;
     lane->lease.failed = reply->refused;
     lane->lease.until_us = engine_lease_until(&e->config, said, lane->flown_us, now_us);
-    lane->lease.flown_us = lane->flown_us;
     lane->lease.stirred_us = now_us;
     if (reply->refused) {
         engine_forget_reach(e, lane);
@@ -417,7 +416,6 @@ void engine_hear_commit(engine *e, int64_t now_us, engine_lane *lane, const sent
     engine_done_untold(e, lane);
     if (lane->lease_count > 0)
         engine_fold_wanted(e);
-    engine_pace_ended(e, now_us, lane);
     if (lane->lease_count > 0 && e->lease_most < (size_t)e->config.batch_size)
         e->lease_most *= LEASE_GROWTH;
     for (size_t i = 0; i < lane->lease_count; i++) {

@@ -14,12 +14,13 @@
 enum {
     SETTLE_FIXED = 16,           /* a settle costs what so many jobs of one do, and its jobs */
     BEST_SPAN_US = 10 * 1000000, /* the best of the last one or two of these */
-    BUSY_US = 5 * 1000, /* a lease of which nothing has ended for so long waits for handlers */
+    BUSY_US = 5 * 1000,   /* a lease of which nothing has ended for so long waits for handlers */
+    BURST_US = 25 * 1000, /* a session that goes on has what it needs in the processor's caches */
     PAUSE_MIN_US = 1000,
     PAUSE_MAX_US = 100 * 1000
 };
 
-#define SLOWER_MAX 4.0  /* times the best, before the pace is slowed down */
+#define SLOWER_MAX 3.0  /* times the best, before the pace is slowed down */
 #define SAMPLE_MAX 8.0  /* likewise: more tells no more */
 #define QUICKEN 0.2     /* lanes that are tried in addition, always */
 #define SMOOTH 0.2      /* of what is learned from one settle */
@@ -30,7 +31,8 @@ static bool paced(const engine *e, int64_t now_us)
     return e->leases.backlog && now_us < e->beside_until_us;
 }
 
-static void learn_best(engine_pace *p, int64_t now_us, double us)
+/* The best of two spans of time. */
+static double learn_best(engine_pace *p, int64_t now_us, double us)
 {
     if (now_us >= p->span_ends_us) {
         p->best_before_us = p->best_us;
@@ -38,37 +40,36 @@ static void learn_best(engine_pace *p, int64_t now_us, double us)
         p->span_ends_us = now_us + BEST_SPAN_US;
     }
     p->best_us = fmin(p->best_us, us);
+    return p->best_before_us > 0 ? fmin(p->best_us, p->best_before_us) : p->best_us;
 }
 
 void engine_pace_settled(engine *e, int64_t now_us, size_t jobs, int64_t took_us)
 {
     double us = (double)base_max_i64(took_us, 1) / (double)(jobs + SETTLE_FIXED);
     engine_pace *p = &e->pace;
-    double best, wanted;
+    double best_us = learn_best(p, now_us, us), wanted;
 
-    learn_best(p, now_us, us);
-    best = p->best_before_us > 0 ? fmin(p->best_us, p->best_before_us) : p->best_us;
-    us = fmin(us, SAMPLE_MAX * best);
+    us = fmin(us, SAMPLE_MAX * best_us);
     p->settle_us += p->settle_us > 0 ? (us - p->settle_us) * SMOOTH : us;
-    wanted = p->lanes * fmax(0.5, fmin(1, SLOWER_MAX * best / p->settle_us)) + QUICKEN;
+    wanted = p->lanes * fmax(0.5, fmin(1, SLOWER_MAX * best_us / p->settle_us)) + QUICKEN;
     p->lanes += (wanted - p->lanes) * SMOOTH;
     p->lanes = fmax(LANES_MIN, fmin(p->lanes, e->lane_count - 1));
-    if (!paced(e, now_us))
-        p->lanes = e->lane_count - 1;
 }
 
-/* Less than one lane is one that pauses, for as many times what a lease takes. */
-static int64_t pause_us(const engine_pace *p)
+/* Less than one lane is one that works for a while and pauses. */
+static bool pauses(engine_pace *p, int64_t now_us)
 {
-    double us = (double)p->lease_us * (1 / p->lanes - 1);
+    int64_t pause_us = (int64_t)(BURST_US * (1 / p->lanes - 1));
 
-    return us < PAUSE_MIN_US ? 0 : base_min_i64((int64_t)us, PAUSE_MAX_US);
-}
-
-void engine_pace_ended(engine *e, int64_t now_us, const engine_lane *lane)
-{
-    e->pace.lease_us += (now_us - lane->lease.flown_us - e->pace.lease_us) / 8;
-    e->pace.again_us = now_us + pause_us(&e->pace);
+    if (now_us < p->again_us)
+        return true;
+    if (pause_us < PAUSE_MIN_US)
+        return false;
+    if (p->burst_ends_us <= p->again_us)
+        p->burst_ends_us = now_us + BURST_US;
+    if (now_us >= p->burst_ends_us)
+        p->again_us = now_us + base_min_i64(pause_us, PAUSE_MAX_US);
+    return now_us < p->again_us;
 }
 
 static bool leases(const engine_lane *lane)
@@ -95,8 +96,6 @@ bool engine_pace_rests(engine *e, int64_t now_us, const engine_lane *lane)
 
     if (!paced(e, now_us))
         return false;
-    if (lane->flight.count > 0 && pause_us(&e->pace) > 0)
-        return true; /* its lease ends, and then it pauses */
     for (int i = 1; i < e->lane_count; i++) {
         int64_t until_us = busy_until(&e->lanes[i]);
 
@@ -105,9 +104,11 @@ bool engine_pace_rests(engine *e, int64_t now_us, const engine_lane *lane)
         again_us = base_min_i64(again_us, until_us);
         busy++;
     }
-    if (busy < (int)fmax(1, e->pace.lanes + 0.5))
+    if (busy < (int)fmax(1, e->pace.lanes + 0.5)) {
+        if (!pauses(&e->pace, now_us))
+            return false;
         again_us = e->pace.again_us;
-    if (again_us > now_us)
-        e->pace.look_at_us = base_min_i64(e->pace.look_at_us, again_us);
-    return again_us > now_us;
+    }
+    e->pace.look_at_us = base_min_i64(e->pace.look_at_us, again_us);
+    return true;
 }
