@@ -488,8 +488,8 @@ MUTANTS = {
         ""),
     "sweep_never": (
         "engine_cursor.c", "what lies in front of the cursors is never looked for",
-        "    bool due = now_us >= e->sweep_at_us;",
-        "    bool due = e->swept_us == 0;\n\n    if (!due)\n        e->sweep_cost_us = SWEEP_CHEAP_US;"),
+        "    bool due = sweep_is_due(e, now_us);",
+        "    bool due = e->swept_us == 0 && sweep_is_due(e, now_us);\n\n    if (!due)\n        e->sweep_cost_us = SWEEP_CHEAP_US;"),
     "lease_looks_once": (
         "engine_reply.c", "a wake-up during a lease's claim is taken for one before it",
         "    e->stale_hungry = e->wakes != lane->wakes_seen;\n",

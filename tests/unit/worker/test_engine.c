@@ -16,7 +16,8 @@ enum {
     SECOND = 1000 * MS,
     LEASED = 0, /* the entrypoints */
     PICKED = 1,
-    JOBS_MAX = 4096
+    JOBS_MAX = 4096,
+    LATE_MAX = 256
 };
 
 typedef struct stage {
@@ -41,6 +42,12 @@ typedef struct stage {
     bool large, deaf, front;
     int64_t next_behind; /* where the next claim that is said begins, if this is -1 */
     size_t urgent;       /* of the jobs of the next lease, so many are of a higher priority */
+    int64_t others;      /* take so many ids between two of our leases */
+    int64_t settle_us;   /* what the end of a lease takes */
+    struct {
+        int64_t up_to, last_id; /* and how far we were then */
+    } late[LATE_MAX];           /* claims */
+    size_t late_count;
 } stage;
 
 static const engine_entrypoint entrypoints[] = {
@@ -81,6 +88,11 @@ static void carry_out(stage *s)
                 s->sweeps += sweeps(said);
                 s->whole_sweeps += sweeps(said) && said->of.lease.cursors == NULL;
                 s->cursor_claims += said->kind == SENTENCE_LEASE && !sweeps(said);
+                if (said->kind == SENTENCE_LEASE && said->of.lease.late &&
+                    s->late_count < LATE_MAX) {
+                    s->late[s->late_count].up_to = begins_behind(said);
+                    s->late[s->late_count++].last_id = s->last_id;
+                }
                 if (said->kind == SENTENCE_LEASE && s->next_behind < 0)
                     s->next_behind = begins_behind(said);
                 if (said->kind != SENTENCE_CLAIM)
@@ -147,6 +159,10 @@ static size_t make_rows(stage *s, const sentence *said, claimed_row *rows)
         return 0;
     if (!ids && wanted > most)
         wanted = most;
+    if (lease && said->of.lease.late)
+        return 0;
+    if (lease)
+        s->last_id += s->others;
     for (size_t i = 0; i < wanted; i++) {
         int64_t id = ids ? said->of.claim.ids[i] : 2 * ++s->last_id + lease;
         bool large = lease && s->large;
@@ -178,6 +194,8 @@ static void answer(stage *s, int lane)
 
         if (sweeps(said))
             s->now_us += s->sweep_us;
+        if (said->kind == SENTENCE_CONCLUDE)
+            s->now_us += s->settle_us;
         reply.front = said->kind == SENTENCE_CHECK && s->front;
         reply.front_id = reply.front ? 5000 : 0;
         reply.rows = rows;
@@ -259,6 +277,16 @@ static void silent_workers_jobs_are_looked_for_while_leases_come_back_full(void 
     close_stage(&s);
 }
 
+/* One that has nothing to say; 0: there is none. */
+static int silent_lane(const stage *s)
+{
+    for (int lane = 1; lane < LANES; lane++) {
+        if (s->flights[lane] == NULL)
+            return lane;
+    }
+    return 0;
+}
+
 static void orphans_are_resolved_while_claims_come_back_full(void **state)
 {
     pgq_error error = PGQ_ERROR_INIT;
@@ -269,11 +297,11 @@ static void orphans_are_resolved_while_claims_come_back_full(void **state)
     s.lease_rows = s.claim_rows = BATCH;
     work(&s, SECOND, MS);
     s.held = 0;
-    for (int i = 0; i < 100 && (s.held == 0 || s.flights[1] != NULL); i++)
+    for (int i = 0; i < 100 && (s.held == 0 || silent_lane(&s) == 0); i++)
         work(&s, MS, MS);
-    assert_null(s.flights[1]); /* it has nothing to say, as its lease has a job that runs */
+    assert_true(silent_lane(&s) > 0); /* its lease has a job that runs */
     assert_int_equal(s.said[SENTENCE_RESOLVE], 0);
-    engine_lane_lost(s.e, s.now_us, 1, &error);
+    engine_lane_lost(s.e, s.now_us, silent_lane(&s), &error);
     carry_out(&s);
     work(&s, 2 * SECOND, MS);
     assert_in_range(s.said[SENTENCE_RESOLVE], 1, 2); /* what has ended, and what runs */
@@ -583,6 +611,104 @@ static void a_worker_that_joins_others_begins_where_they_are(void **state)
     close_stage(&s);
 }
 
+static void open_stage_of_fleet(stage *s, int64_t others)
+{
+    open_stage(s, 1, 250 * MS);
+    s->front = true;
+    s->lease_rows = BATCH;
+    s->others = others;
+}
+
+static void beside_others_what_was_passed_the_time_before_is_looked_at(void **state)
+{
+    stage s;
+
+    (void)state;
+    open_stage_of_fleet(&s, 10 * BATCH);
+    work(&s, 20 * SECOND, MS);
+    assert_in_range(s.late_count, 3, 100);
+    for (size_t i = 1; i < s.late_count; i++) /* an id is twice the number */
+        assert_in_range(s.late[i].up_to, i > 1 ? 1 : 0, 2 * s.late[i - 1].last_id + 1);
+    close_stage(&s);
+}
+
+static void of_a_fleet_each_sweeps_less_often(void **state)
+{
+    size_t sweeps[2];
+    stage s;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        open_stage_of_fleet(&s, i * 10 * BATCH);
+        s.sweep_us = 5 * MS;
+        work(&s, 5 * SECOND, MS);
+        sweeps[i] = s.sweeps;
+        close_stage(&s);
+    }
+    assert_true(sweeps[1] > 0 && sweeps[1] < sweeps[0] / 3);
+}
+
+/* In a second: how many lanes claim at a time at most, and how often none does anything. */
+typedef struct bustle {
+    size_t most, rests, leases;
+} bustle;
+
+static bustle watch(stage *s)
+{
+    bustle seen = {.leases = s->said[SENTENCE_LEASE]};
+    int64_t end_us = s->now_us + SECOND;
+
+    while (s->now_us < end_us) {
+        size_t claiming = 0, busy = 0;
+
+        work(s, MS, MS);
+        for (int lane = 1; lane < LANES; lane++) {
+            claiming += said_by(s, lane, SENTENCE_LEASE) != NULL;
+            busy += s->flights[lane] != NULL;
+        }
+        seen.most = claiming > seen.most ? claiming : seen.most;
+        seen.rests += busy == 0;
+    }
+    seen.leases = s->said[SENTENCE_LEASE] - seen.leases;
+    return seen;
+}
+
+static void of_a_fleet_that_slows_its_settles_down_each_leases_less(void **state)
+{
+    bustle slow, quick;
+    stage s;
+
+    (void)state;
+    open_stage_of_fleet(&s, 10 * BATCH);
+    work(&s, 5 * SECOND, MS);
+    quick = watch(&s);
+    assert_true(quick.most > 1);
+    s.settle_us = 20 * MS;
+    work(&s, 5 * SECOND, MS);
+    slow = watch(&s);
+    assert_int_equal(slow.most, 1);
+    assert_in_range(slow.rests, 50, 400); /* milliseconds; and it goes on after each */
+    assert_in_range(slow.leases, 25, 45);
+    s.settle_us = 0;
+    work(&s, 5 * SECOND, MS);
+    quick = watch(&s);
+    assert_true(quick.most > 1);
+    close_stage(&s);
+}
+
+static void a_worker_that_is_alone_leases_with_all_lanes_however_slow_its_settles_are(void **state)
+{
+    stage s;
+
+    (void)state;
+    open_stage_of_fleet(&s, 0);
+    work(&s, SECOND, MS);
+    s.settle_us = 20 * MS;
+    work(&s, 5 * SECOND, MS);
+    assert_true(watch(&s).most > 1);
+    close_stage(&s);
+}
+
 /* Answers everything but pings that were said by lanes that claim, until so many were said. */
 static void withhold_pings(stage *s, size_t count, int64_t most_us)
 {
@@ -633,6 +759,10 @@ int main(void)
         cmocka_unit_test(what_a_lost_claim_may_have_left_comes_next),
         cmocka_unit_test(jobs_of_lower_priorities_are_looked_for_when_late_ones_are_at_an_end),
         cmocka_unit_test(a_worker_that_joins_others_begins_where_they_are),
+        cmocka_unit_test(beside_others_what_was_passed_the_time_before_is_looked_at),
+        cmocka_unit_test(of_a_fleet_each_sweeps_less_often),
+        cmocka_unit_test(of_a_fleet_that_slows_its_settles_down_each_leases_less),
+        cmocka_unit_test(a_worker_that_is_alone_leases_with_all_lanes_however_slow_its_settles_are),
         cmocka_unit_test(a_probe_comes_when_a_backlog_has_ended),
     };
 
