@@ -72,7 +72,8 @@ WITH wanted AS MATERIALIZED (
     WHERE $7::int8[] IS NOT NULL
           AND q.id = ANY (ARRAY(SELECT s.id
                                 FROM :queue AS s
-                                WHERE s.status = 'picked'
+                                WHERE s.status = 'picked' AND s.id <> ALL ($7)
+                                      AND s.entrypoint = ANY (ARRAY(SELECT entrypoint FROM gate))
                                       AND s.heartbeat < now() - (SELECT min(silence) FROM gate)
                                 ORDER BY s.heartbeat)) -- so that no other index fits
           AND q.status::text = 'picked' AND q.heartbeat < now() - g.silence AND q.id <> ALL ($7)

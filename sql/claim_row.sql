@@ -31,7 +31,7 @@ WITH fresh AS MATERIALIZED (
     WHERE $5::int8[] IS NOT NULL
           AND q.id = ANY (ARRAY(SELECT s.id
                                 FROM :queue AS s
-                                WHERE s.status = 'picked'
+                                WHERE s.status = 'picked' AND s.entrypoint = ANY ($2) AND s.id <> ALL ($5)
                                       AND s.heartbeat < now() - $4 * interval '1 millisecond'
                                 ORDER BY s.heartbeat)) -- so that no other index fits
           AND q.status::text = 'picked' AND q.entrypoint = ANY ($2)

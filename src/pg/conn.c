@@ -301,7 +301,7 @@ void conn_greet(pg_conn *conn)
 {
     params p = PARAMS_INIT;
 
-    if (!conn->fixed_plans)
+    if (!conn->fixed_plans || conn->unprepared)
         return;
     param_int4(&p, PQbackendPID(conn->pq));
     if (pg_conn_send(conn, STATEMENT_FIXED_PLANS, &p) == PGQ_OK)

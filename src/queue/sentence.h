@@ -78,6 +78,7 @@ typedef struct claim_cursor {
     uint32_t share; /* index in the lease's shares */
     int32_t priority;
     int64_t id;
+    int64_t passed; /* the engine's: up to where it was when it was last looked in front of */
 } claim_cursor;
 
 /* The arrays are borrowed until the sentence is answered. */
@@ -197,6 +198,7 @@ typedef struct sentence_reply {
     bool front;            /* check: claims can keep clear of other workers' */
     /* check: up to which id others have come with the jobs of priority 0 of an entrypoint; 0: not
      * known */
+    bool front_free; /* nobody has told anything since it was made */
     int64_t front_id;
     uint32_t front_entrypoint;
     bool due, queued;                   /* probe */

@@ -14,7 +14,8 @@ void speaker_read_check(speaker *s, const sentence *what, pg_reply *heard, sente
     s->extras = reply->extras = result_rows(r) > 0 && result_bool(r, 0, 3);
     s->front = reply->front = result_rows(r) > 0 && !result_is_null(r, 0, 4);
     s->queue_oid = s->front ? result_int8(r, 0, 4) : 0;
-    if (s->front && !result_is_null(r, 0, 5))
+    reply->front_free = s->front && result_is_null(r, 0, 5);
+    if (s->front && !reply->front_free)
         speaker_read_front(s, result_int8(r, 0, 5), reply);
     if (result_rows(r) == 0)
         return;

@@ -1,8 +1,8 @@
 /* Cursors: up to which id the jobs of a priority were claimed, so that a claim need not walk the
  * dead rows in front of them, which the server keeps while a long transaction runs anywhere. What a
- * cursor has passed (a row that committed late, a retry, a release) is found by sweeps: claims of
- * that as well in a backlog, so often that they cost a twentieth of the time, and of everything
- * before the worker rests. Source: engine.md 2. */
+ * cursor has passed (a row that committed late, a retry, a release) is found by sweeps: in a
+ * backlog claims of that, so often that they cost a twentieth of one session of the fleet, and of
+ * everything before the worker rests. Source: engine.md 2. */
 #include "worker/engine_internal.h"
 
 #include <math.h>
@@ -13,13 +13,16 @@ enum {
     SWEEP_MIN_US = 100 * 1000, /* between two of them under load */
     SWEEP_MAX_US = 5 * 1000 * 1000,
     SWEEP_SPREAD_US = 25 * 1000,           /* times the fleet */
-    SWEEP_FLEET_MAX_US = 60 * 1000 * 1000, /* of one worker of many */
+    SWEEP_FLEET_MAX_US = 20 * 1000 * 1000, /* of one worker of many */
     SWEEP_DEAR_US = 50 * 1000,             /* somebody holds back the removal of dead rows */
     SWEEP_CHEAP_US = 5 * 1000, /* while they cost less, a worker without a backlog only sweeps */
     FLEET_MAX = 1000,
+    FLEET_CLAIMS = 4,            /* that are counted together */
     BESIDE_US = 5 * 1000 * 1000, /* so long other workers that were met are believed to be there */
     PLAIN_US = 60 * 1000 * 1000  /* so long an entrypoint with too many priorities has no cursors */
 };
+
+#define FLEET_SHARE 1.5 /* from here on there are others */
 
 static void sweep_after(engine *e, int64_t costs)
 {
@@ -140,20 +143,32 @@ static void look_beside(engine *e, int64_t now_us, int64_t from, const sentence_
         e->beside_until_us = now_us + BESIDE_US;
 }
 
-/* Between two of our claims the others have taken theirs. Ids may be left out for other reasons, so
- * it grows slowly. */
-static void count_fleet(engine *e, int64_t now_us, const sentence_reply *reply)
+/* Between claims of ours the others have taken theirs: of the ids up to the furthest of some claims
+ * so many times as many lie behind the furthest of those before them as these have taken. */
+static void count_fleet(engine *e, int64_t now_us, int64_t first, int64_t last)
 {
-    int64_t first = reply->rows[0].token.id, last = reply->rows[reply->row_count - 1].token.id;
-    double ours = (double)(last - first + 1), all = (double)(last - e->fleet_seen);
-    double most = fmin(2 * e->fleet + 1, FLEET_MAX);
+    double share;
 
-    if (e->fleet_seen > 0 && all >= ours) {
-        e->fleet += (fmin(all / ours, most) - e->fleet) / 8;
-        if (all > 2 * ours)
+    e->fleet_ours += last - first + 1;
+    e->fleet_last = base_max_i64(e->fleet_last, last);
+    if (++e->fleet_claims < FLEET_CLAIMS)
+        return;
+    share = (double)(e->fleet_last - e->fleet_seen) / (double)e->fleet_ours;
+    if (e->fleet_seen > 0) {
+        e->fleet += (fmin(fmax(share, 1), FLEET_MAX) - e->fleet) / 2;
+        if (share > FLEET_SHARE)
             e->beside_until_us = now_us + BESIDE_US;
     }
-    e->fleet_seen = last;
+    e->fleet_seen = e->fleet_last;
+    e->fleet_ours = 0;
+    e->fleet_claims = 0;
+}
+
+/* What was passed meanwhile was not counted, or comes again. */
+static void count_anew(engine *e)
+{
+    e->fleet_seen = e->fleet_last = e->fleet_ours = 0;
+    e->fleet_claims = 0;
 }
 
 /* A full claim may have taken other jobs instead of those up to its reach: of a higher priority, or
@@ -162,7 +177,7 @@ static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence
                     const sentence_reply *reply, bool full)
 {
     engine_reach reach = lane->reach;
-    int64_t last = reach.from;
+    int64_t first = 0, last = reach.from;
     bool others = false;
 
     lane->reach = (engine_reach){.known = false};
@@ -173,14 +188,18 @@ static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence
         bool same = row->priority == reach.priority;
 
         others |= row->priority > reach.priority || (same && row->token.id <= reach.from);
+        if (same && first == 0)
+            first = row->token.id;
         if (same)
             last = row->token.id;
     }
+    if (others || !said->of.lease.front)
+        count_anew(e);
     if (others)
         go_back(e, reach.entrypoint, reach.priority, last);
-    else if (said->of.lease.front)
-        count_fleet(e, now_us, reply);
-    else if (!said->of.lease.front)
+    else if (said->of.lease.front && first > 0)
+        count_fleet(e, now_us, first, last);
+    else
         look_beside(e, now_us, reach.from, reply);
 }
 
@@ -189,6 +208,7 @@ void engine_forget_reach(engine *e, engine_lane *lane)
     engine_reach reach = lane->reach;
 
     lane->reach = (engine_reach){.known = false};
+    count_anew(e);
     if (reach.known)
         go_back(e, reach.entrypoint, reach.priority, reach.from);
 }
@@ -199,13 +219,16 @@ void engine_forget_reach(engine *e, engine_lane *lane)
 static bool begin_behind_front(engine *e, engine_lane *lane, sentence *s)
 {
     bool first = e->front && !e->front_begun;
+    int64_t id = 0;
 
     e->front_begun = true;
     if (!first || s->of.lease.share_count > 1)
         return false;
-    lane->cursors[0] = (claim_cursor){.id = 0};
     if (s->of.lease.shares[0].entrypoint == e->front_entrypoint)
-        lane->cursors[0].id = e->front_id;
+        id = e->front_id;
+    if (id == 0 && !e->front_free)
+        return false;
+    lane->cursors[0] = (claim_cursor){.id = id};
     s->of.lease.cursors = lane->cursors;
     s->of.lease.cursor_count = 1;
     s->of.lease.front = true;
@@ -227,20 +250,21 @@ static bool sweep_is_due(const engine *e, int64_t now_us)
  * are under way take. */
 static void look_in_front(engine *e, int64_t now_us, engine_lane *lane, sentence *s)
 {
-    size_t last = s->of.lease.cursor_count - 1;
-    int64_t passed;
+    const engine_bucket *bucket = &e->buckets[s->of.lease.shares[0].entrypoint];
+    size_t count = s->of.lease.cursor_count;
 
-    while (last > 0 && lane->cursors[last].priority < e->busy_priority)
-        last--;
-    passed = lane->cursors[last].id;
-    if (now_us < e->beside_until_us)
-        lane->cursors[last].id = lane->cursors[last].priority == e->passed_priority
-                                     ? base_min_i64(passed, e->passed)
-                                     : 0;
-    e->passed_priority = lane->cursors[last].priority;
-    e->passed = passed;
-    s->of.lease.cursor_count = last + 1;
+    while (count > 1 && lane->cursors[count - 1].priority < e->busy_priority)
+        count--;
+    for (size_t i = 0; i < count; i++) {
+        claim_cursor *cursor = find_cursor(bucket, lane->cursors[i].priority);
+
+        if (now_us < e->beside_until_us)
+            lane->cursors[i].id = base_min_i64(cursor->id, cursor->passed);
+        cursor->passed = cursor->id;
+    }
+    s->of.lease.cursor_count = count;
     s->of.lease.late = true;
+    e->swept_us = now_us;
     e->sweep_at_us = now_us + SWEEP_MIN_US; /* the other lanes need not look there, too */
 }
 
@@ -282,16 +306,15 @@ static void move_cursor(engine_bucket *bucket, int64_t now_us, const claimed_row
     }
     memmove(&bucket->cursors[at + 1], &bucket->cursors[at],
             (bucket->cursor_count - at) * sizeof(bucket->cursors[0]));
-    bucket->cursors[at] = (claim_cursor){0, row->priority, row->token.id};
+    bucket->cursors[at] = (claim_cursor){.priority = row->priority, .id = row->token.id};
     bucket->cursor_count++;
 }
 
-/* What a sweep costs is what it takes longer than a claim behind cursors, if it is one as well, and
- * twice: the machine
+/* What a sweep costs is what it takes longer than a claim behind cursors, and twice: the machine
  * may have been busy with something else the one time. */
-static void learn_sweep(engine *e, int64_t now_us, bool late, int64_t took_us)
+static void learn_sweep(engine *e, int64_t now_us, int64_t took_us)
 {
-    int64_t cost_us = base_max_i64(0, took_us - (late ? 0 : e->claim_cost_us));
+    int64_t cost_us = base_max_i64(0, took_us - e->claim_cost_us);
 
     e->sweep_cost_us = base_min_i64(cost_us, e->sweep_last_cost_us);
     e->sweep_last_cost_us = cost_us;
@@ -353,9 +376,11 @@ void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const se
     int64_t took_us = now_us - lane->heard_us;
     const claimed_row *last = full ? &reply->rows[reply->row_count - 1] : NULL;
 
+    if (swept)
+        count_anew(e);
     if (looked) {
         e->sweep_partial = full || !swept;
-        learn_sweep(e, now_us, !swept, took_us);
+        learn_sweep(e, now_us, took_us);
     } else {
         e->claim_cost_us += (took_us - e->claim_cost_us) / 8;
     }
@@ -364,7 +389,7 @@ void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const se
     reached(e, now_us, lane, said, reply, full);
     if (full && said->of.lease.late && was_passed(said, last)) /* there may be more of them */
         go_back(e, last->entrypoint, last->priority, last->token.id);
-    if (full)
+    if (full && !said->of.lease.late)
         e->busy_priority = last->priority;
     /* where there seemed to be nothing: others may believe it, too */
     if (full && !e->leases.backlog && !said->of.lease.front)
@@ -392,6 +417,10 @@ bool engine_sweep_next(engine *e, int64_t now_us, const sentence *said)
 {
     if (said->of.lease.cursors == NULL)
         return false;
+    if (e->sweep_put_off && now_us < e->sweep_at_us) {
+        e->poll_at_us = base_min_i64(e->poll_at_us, e->sweep_at_us);
+        return false;
+    }
     /* a job of a priority without a cursor may have woken us; and a sweep that came back full, or
      * looked in front of the cursors only, has not seen everything: the next one will bring jobs
      * too, and there is nothing else to do */

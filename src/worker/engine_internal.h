@@ -242,13 +242,13 @@ struct engine {
     bool front;              /* claims can keep clear of other workers' */
     int64_t beside_until_us; /* and so long they do */
     engine_pace pace;
-    double fleet;       /* how many times our share the claims of all take, from 1 on */
-    int64_t fleet_seen; /* the last id of our last claim, by which it is told */
-    bool front_begun;   /* the first claim was said */
-    int64_t front_id;   /* where it begins, of that entrypoint */
+    double fleet; /* how many times our share the claims of all take, from 1 on */
+    int64_t fleet_seen, fleet_last, fleet_ours; /* ids, by which that is counted */
+    int fleet_claims;
+    bool front_begun; /* the first claim was said */
+    bool front_free;  /* nobody has told anything yet */
+    int64_t front_id; /* where it begins, of that entrypoint */
     uint32_t front_entrypoint;
-    int64_t passed; /* a sweep has found that passed, of that priority, when it was said */
-    int32_t passed_priority;
     bool front_back;       /* what other workers have passed is to be looked at again */
     int32_t busy_priority; /* of the last job of the last full claim */
     int32_t cursor_floor;  /* the lowest priority that claims behind cursors take */
@@ -455,13 +455,6 @@ void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
 void engine_tell_lost(engine *e, engine_job *job);
 
 /* engine_event.c */
-/* engine_pace.c */
-
-/* A settle of so many leased jobs was answered. */
-void engine_pace_settled(engine *e, int64_t now_us, size_t jobs, int64_t took_us);
-/* The lane may not lease now. */
-bool engine_pace_rests(engine *e, int64_t now_us, const engine_lane *lane);
-
 /* Whether the event of so many jobs that are settled now may come later, in an announcement. */
 bool engine_event_later(const engine *e, size_t jobs);
 /* The lane's lease was committed, or that is not known. */
@@ -470,6 +463,13 @@ void engine_done_untold(engine *e, engine_lane *lane);
 void engine_done_told(engine *e, int64_t now_us);
 int64_t engine_tell_deadline(const engine *e);
 void engine_add_tell(engine *e, int64_t now_us, engine_lane *lane); /* if it is time */
+
+/* engine_pace.c */
+
+/* A settle of so many leased jobs was answered. */
+void engine_pace_settled(engine *e, int64_t now_us, size_t jobs, int64_t took_us);
+/* The lane may not lease now. */
+bool engine_pace_rests(engine *e, int64_t now_us, const engine_lane *lane);
 
 /* engine_fold.c */
 void engine_fold_init(engine *e);

@@ -4,7 +4,7 @@
  * More sessions than the server has use for are worse than idle: where they write to the same pages
  * each waits for the others, and one that waits for the processor has what they wait for. Nobody
  * tells a worker how many there are, but it sees how much longer its settles take than at their
- * best, which grows with them: from four times on it does less, in a backlog and beside others
+ * best, which grows with them: from three times on it does less, in a backlog and beside others
  * only. The rest of them see the same and do likewise. Waiting for the disk is no part of it: that
  * is the commit. The rule is that of a gradient limit on what is under way. */
 #include "worker/engine_internal.h"
@@ -16,6 +16,7 @@ enum {
     BEST_SPAN_US = 10 * 1000000, /* the best of the last one or two of these */
     BUSY_US = 5 * 1000,   /* a lease of which nothing has ended for so long waits for handlers */
     BURST_US = 25 * 1000, /* a session that goes on has what it needs in the processor's caches */
+    SILENT_US = 1000 * 1000, /* of one that is not answered for so long nothing is known */
     PAUSE_MIN_US = 1000,
     PAUSE_MAX_US = 100 * 1000
 };
@@ -86,13 +87,13 @@ static bool leases(const engine_lane *lane)
 static int64_t busy_until(const engine_lane *lane)
 {
     if (lane->state == LANE_FLYING)
-        return lane->lease.open || leases(lane) ? CLOCK_NEVER : 0;
+        return lane->lease.open || leases(lane) ? lane->heard_us + SILENT_US : 0;
     return lane->lease.open ? lane->lease.stirred_us + BUSY_US : 0;
 }
 
 bool engine_pace_rests(engine *e, int64_t now_us, const engine_lane *lane)
 {
-    int64_t again_us = CLOCK_NEVER;
+    int64_t again_us = e->beside_until_us;
     int busy = 0;
 
     if (!paced(e, now_us))

@@ -35,6 +35,7 @@ static void hear_check(engine *e, int64_t now_us, engine_lane *lane, const sente
     e->checked = true;
     e->extras = reply->extras;
     e->front = reply->front;
+    e->front_free = reply->front_free;
     e->front_id = reply->front_id;
     e->front_entrypoint = reply->front_entrypoint;
     if (!reply->extras && e->config.extras_wanted)

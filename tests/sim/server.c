@@ -104,6 +104,7 @@ static void answer_check(world *w, sentence_reply *reply)
 {
     reply->extras = w->extras;
     reply->front = w->has_front;
+    reply->front_free = w->has_front && !w->model.front.told;
     if (w->has_front && w->model.front.told && w->model.front.priority == 0) {
         reply->front_id = w->model.front.id;
         reply->front_entrypoint = w->model.front.entrypoint;
