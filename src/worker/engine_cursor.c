@@ -149,11 +149,11 @@ static void count_fleet(engine *e, int64_t now_us, int64_t first, int64_t last)
 {
     double share;
 
-    e->fleet_ours += last - first + 1;
+    e->fleet_ours += (double)last - (double)first + 1;
     e->fleet_last = base_max_i64(e->fleet_last, last);
     if (++e->fleet_claims < FLEET_CLAIMS)
         return;
-    share = (double)(e->fleet_last - e->fleet_seen) / (double)e->fleet_ours;
+    share = ((double)e->fleet_last - (double)e->fleet_seen) / e->fleet_ours;
     if (e->fleet_seen > 0) {
         e->fleet += (fmin(fmax(share, 1), FLEET_MAX) - e->fleet) / 2;
         if (share > FLEET_SHARE)
@@ -167,7 +167,8 @@ static void count_fleet(engine *e, int64_t now_us, int64_t first, int64_t last)
 /* What was passed meanwhile was not counted, or comes again. */
 static void count_anew(engine *e)
 {
-    e->fleet_seen = e->fleet_last = e->fleet_ours = 0;
+    e->fleet_seen = e->fleet_last = 0;
+    e->fleet_ours = 0;
     e->fleet_claims = 0;
 }
 
@@ -197,10 +198,10 @@ static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence
         count_anew(e);
     if (others)
         go_back(e, reach.entrypoint, reach.priority, last);
-    else if (said->of.lease.front && first > 0)
-        count_fleet(e, now_us, first, last);
-    else
+    else if (!said->of.lease.front)
         look_beside(e, now_us, reach.from, reply);
+    else if (first > 0)
+        count_fleet(e, now_us, first, last);
 }
 
 void engine_forget_reach(engine *e, engine_lane *lane)

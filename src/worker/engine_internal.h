@@ -242,8 +242,9 @@ struct engine {
     bool front;              /* claims can keep clear of other workers' */
     int64_t beside_until_us; /* and so long they do */
     engine_pace pace;
-    double fleet; /* how many times our share the claims of all take, from 1 on */
-    int64_t fleet_seen, fleet_last, fleet_ours; /* ids, by which that is counted */
+    double fleet;                   /* how many times our share the claims of all take, from 1 on */
+    int64_t fleet_seen, fleet_last; /* ids, by which that is counted */
+    double fleet_ours;
     int fleet_claims;
     bool front_begun; /* the first claim was said */
     bool front_free;  /* nobody has told anything yet */
