@@ -62,10 +62,10 @@ static pgq_code open_parts(drive *d)
         lane->drive = d;
         lane->index = d->lane_count;
         code = pg_conn_new(config->target, config->statements, &lane->conn);
-        if (code == PGQ_OK) {
+        if (code == PGQ_OK && lane->index > 0) /* the control lane says nothing often */
             pg_conn_fix_plans(lane->conn);
+        if (code == PGQ_OK)
             d->lane_count++;
-        }
     }
     if (code == PGQ_OK)
         code =
