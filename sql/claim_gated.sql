@@ -76,7 +76,7 @@ WITH wanted AS MATERIALIZED (
                                       AND s.entrypoint = ANY (ARRAY(SELECT entrypoint FROM gate))
                                       AND s.heartbeat < now() - (SELECT min(silence) FROM gate)
                                 ORDER BY s.heartbeat)) -- so that no other index fits
-          AND q.status::text = 'picked' AND q.heartbeat < now() - g.silence AND q.id <> ALL ($7)
+          AND q.status::text = 'picked' AND q.heartbeat < now() - g.silence
     ORDER BY q.priority DESC, q.id
     LIMIT $1
     FOR UPDATE OF q SKIP LOCKED

@@ -34,8 +34,7 @@ WITH fresh AS MATERIALIZED (
                                 WHERE s.status = 'picked' AND s.entrypoint = ANY ($2) AND s.id <> ALL ($5)
                                       AND s.heartbeat < now() - $4 * interval '1 millisecond'
                                 ORDER BY s.heartbeat)) -- so that no other index fits
-          AND q.status::text = 'picked' AND q.entrypoint = ANY ($2)
-          AND q.heartbeat < now() - $4 * interval '1 millisecond' AND q.id <> ALL ($5)
+          AND q.status::text = 'picked' AND q.heartbeat < now() - $4 * interval '1 millisecond'
     ORDER BY q.priority DESC, q.id
     LIMIT $1
     FOR UPDATE SKIP LOCKED

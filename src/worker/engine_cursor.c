@@ -22,8 +22,6 @@ enum {
     PLAIN_US = 60 * 1000 * 1000  /* so long an entrypoint with too many priorities has no cursors */
 };
 
-#define FLEET_SHARE 1.5 /* from here on there are others */
-
 static void sweep_after(engine *e, int64_t costs)
 {
     e->sweep_at_us = base_min_i64(e->sweep_at_us, e->swept_us + costs * e->sweep_cost_us);
@@ -156,7 +154,7 @@ static void count_fleet(engine *e, int64_t now_us, int64_t first, int64_t last)
     share = ((double)e->fleet_last - (double)e->fleet_seen) / e->fleet_ours;
     if (e->fleet_seen > 0) {
         e->fleet += (fmin(fmax(share, 1), FLEET_MAX) - e->fleet) / 2;
-        if (share > FLEET_SHARE)
+        if (share > ENGINE_FLEET_MIN)
             e->beside_until_us = now_us + BESIDE_US;
     }
     e->fleet_seen = e->fleet_last;

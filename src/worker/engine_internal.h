@@ -133,6 +133,8 @@ typedef struct engine_pace {
     int64_t look_at_us; /* when a lane that rests may lease; CLOCK_NEVER: none waits for a time */
 } engine_pace;
 
+#define ENGINE_FLEET_MIN 1.5 /* of engine.fleet: from here on there are others */
+
 enum { LARGE_MAX = PGQ_BATCH_SIZE_MAX, CURSORS_MAX = 64, CURSORS_SENT_MAX = 256 };
 
 struct engine_lane {

@@ -21,7 +21,6 @@ enum {
     PAUSE_MAX_US = 100 * 1000
 };
 
-#define FLEET_MIN 1.5   /* see engine.fleet */
 #define SLOWER_MAX 3.0  /* times the best, before the pace is slowed down */
 #define SAMPLE_MAX 8.0  /* likewise: more tells no more */
 #define QUICKEN 0.2     /* lanes that are tried in addition, always */
@@ -30,7 +29,7 @@ enum {
 
 static bool paced(const engine *e, int64_t now_us)
 {
-    return e->leases.backlog && now_us < e->beside_until_us && e->fleet > FLEET_MIN;
+    return e->leases.backlog && now_us < e->beside_until_us && e->fleet > ENGINE_FLEET_MIN;
 }
 
 /* The best of two spans of time. */

@@ -122,10 +122,10 @@ FIXED, USUAL = "force_generic_plan off off off off", "auto on on on on"
 def test_a_worker_keeps_plans_in_sessions_of_its_own_and_nowhere_else(
     cluster, queue_db, processes, produce, drain, journal, lane
 ):
-    """A pooler in transaction mode gives the session to others afterwards."""
-    pooler = Pooler(cluster, processes, pool_size=1)
+    """A pooler gives the session to others, in transaction mode at once."""
+    poolers = [Pooler(cluster, processes, mode=mode, pool_size=6) for mode in ("transaction", "session")]
     queue_db.execute(RECORD)
-    for dsn, settings in ((queue_db.dsn, FIXED), (pooler.dsn(queue_db), USUAL)):
+    for dsn, settings in ((queue_db.dsn, FIXED), *((pooler.dsn(queue_db), USUAL) for pooler in poolers)):
         produce(queue_db, [NewJob("ok", b"")] * 30)
         drain(dsn, "--lane", lane, args=["ok"])
         assert queue_db.rows("SELECT DISTINCT settings FROM seen") == [(settings,)]
