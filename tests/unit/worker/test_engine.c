@@ -709,44 +709,6 @@ static void a_worker_that_is_alone_leases_with_all_lanes_however_slow_its_settle
     close_stage(&s);
 }
 
-static void a_worker_that_is_alone_leases_with_all_lanes_however_slow_its_settles_are(void **state)
-{
-    stage s;
-
-    (void)state;
-    open_stage_of_fleet(&s, 0);
-    work(&s, SECOND, MS);
-    s.settle_us = 20 * MS;
-    work(&s, 5 * SECOND, MS);
-    assert_true(watch(&s).most > 1);
-    close_stage(&s);
-}
-
-/* Though far more ids are left out between two of its bursts than it takes. */
-static void a_worker_of_bursts_is_no_fleet(void **state)
-{
-    stage s;
-
-    (void)state;
-    open_stage_of_fleet(&s, 0);
-    for (int i = 0; i < 20; i++) {
-        s.lease_rows = BATCH;
-        engine_notified(s.e, s.now_us);
-        carry_out(&s);
-        work(&s, 100 * MS, MS);
-        s.lease_rows = 0;
-        work(&s, 300 * MS, MS);
-        s.last_id += 10000;
-    }
-    s.lease_rows = BATCH;
-    engine_notified(s.e, s.now_us);
-    carry_out(&s);
-    s.settle_us = 20 * MS;
-    work(&s, SECOND, MS);
-    assert_true(watch(&s).most > 1);
-    close_stage(&s);
-}
-
 /* Answers everything but pings that were said by lanes that claim, until so many were said. */
 static void withhold_pings(stage *s, size_t count, int64_t most_us)
 {
