@@ -11,9 +11,11 @@
  *                 -> `drained JOBS SECONDS CPU_US PEAK_KIB`
  *     latency N   enqueues N jobs, one commit each, and waits for each to be in hand
  *                 -> N lines `sample US`, then the line `drained ...`
+ *     listen      waits for jobs that others enqueue, until it is ended
+ *                 -> `listening`, then a line `start PAYLOAD NS` for each job
  *
  * drain: each connection has a thread, which sends per batch one pipelined round trip: settle,
- * COMMIT, BEGIN and claim. latency: one thread listens, claims and settles, the other one enqueues.
+ * COMMIT, BEGIN and claim. latency: one thread does what listen does, the other one enqueues.
  */
 #include "bare_sql.h"
 
@@ -39,7 +41,8 @@ enum {
     ARRAY_HEAD_BYTES = 20,
     TID_BYTES = 6,
     INT8_BYTES = 8,
-    EMPTY_BYTES = 12, /* of an array */
+    EMPTY_BYTES = 12,   /* of an array */
+    PAYLOAD_COLUMN = 6, /* of a claimed row */
     PAYLOAD_MAX = 131072,
     INT8_OID = 20,
     INT4_OID = 23,
@@ -332,7 +335,7 @@ static void take_committed(lane *a)
 }
 
 /* Claimed rows: what would be handed to handlers is read, and noted for the settle. */
-static void take_claimed(lane *a)
+static PGresult *take_rows(lane *a)
 {
     PGresult *result;
     unsigned char *at = a->places + ARRAY_HEAD_BYTES;
@@ -348,8 +351,13 @@ static void take_claimed(lane *a)
         if (id > a->cursor)
             a->cursor = id;
     }
-    PQclear(result);
     take_sync(a);
+    return result;
+}
+
+static void take_claimed(lane *a)
+{
+    PQclear(take_rows(a));
 }
 
 /* ---- drain ---- */
@@ -415,15 +423,10 @@ static void drain(loop *l, lane *lanes, long long limit)
                  (long long)(cpu_us() - cpu_before), peak_kib());
 }
 
-/* ---- latency ---- */
+/* ---- latency, and listen ---- */
 
-typedef struct listener {
-    lane *lane;
-    PGconn *conn; /* listens */
-    long long count;
-    int64_t *starts_us; /* when the job was in hand */
-    atomic_llong done;
-} listener;
+/* What is done with jobs in hand. */
+typedef void seen_jobs(void *user, const PGresult *rows);
 
 /* Takes what was notified; whether a job came. A settle's own event is none. */
 static bool notified(PGconn *conn)
@@ -438,60 +441,86 @@ static bool notified(PGconn *conn)
     return found;
 }
 
-static void wait_notified(PGconn *conn)
+static void wait_notified(PGconn *conn, int wait_ms)
 {
     struct pollfd socket = {.fd = PQsocket(conn), .events = POLLIN};
 
     while (!notified(conn)) {
-        if (poll(&socket, 1, WAIT_MS) == 0)
+        if (poll(&socket, 1, wait_ms) == 0)
             die("no notification came", NULL);
         if (PQconsumeInput(conn) == 0)
             die("listening", conn);
     }
 }
 
-static void *listen_and_claim(void *argument)
+static PGconn *open_listener(const loop *l)
 {
-    listener *t = argument;
+    PGconn *conn = connect_one(l);
+    char sql[SQL_BYTES];
+
+    (void)snprintf(sql, sizeof(sql), "LISTEN %s", l->schema); /* so the bench calls its channel */
+    run(conn, sql);
+    return conn;
+}
+
+/* Waits for an event (-1: without an end), claims, shows the jobs and settles them. */
+static void take_notified(PGconn *listener, int wait_ms, lane *a, seen_jobs *seen, void *user)
+{
+    PGresult *rows;
+
+    wait_notified(listener, wait_ms);
+    send_claim(a, 10);
+    rows = take_rows(a);
+    if (a->rows > 0) {
+        seen(user, rows);
+        send_settle(a);
+    }
+    PQclear(rows);
+    send_commit(a);
+    if (a->rows > 0)
+        take_settled(a);
+    take_committed(a);
+}
+
+typedef struct latency_run {
+    lane *lane;
+    PGconn *conn; /* listens */
+    long long count;
+    int64_t *starts_us; /* when the job was in hand */
+    atomic_llong done;
+} latency_run;
+
+static void note_start(void *user, const PGresult *rows)
+{
+    latency_run *t = user;
+
+    (void)rows;
+    t->starts_us[atomic_load(&t->done)] = now_us();
+}
+
+static void *take_all(void *argument)
+{
+    latency_run *t = argument;
 
     while (atomic_load(&t->done) < t->count) {
-        wait_notified(t->conn);
-        send_claim(t->lane, 10);
-        take_claimed(t->lane);
-        if (t->lane->rows > 0)
-            t->starts_us[atomic_load(&t->done)] = now_us();
-        if (t->lane->rows > 0)
-            send_settle(t->lane);
-        send_commit(t->lane);
-        if (t->lane->rows > 0)
-            take_settled(t->lane);
-        take_committed(t->lane);
+        take_notified(t->conn, WAIT_MS, t->lane, note_start, t);
         (void)atomic_fetch_add(&t->done, t->lane->rows);
     }
     return NULL;
 }
 
-static void prepare_latency(const loop *l, PGconn *producer, PGconn *conn)
-{
-    char sql[SQL_BYTES];
-
-    (void)snprintf(sql, sizeof(sql), "LISTEN %s", l->schema); /* so the bench calls its channel */
-    run(conn, sql);
-    prepare(l, producer, "insert",
-            "INSERT INTO :queue (priority, status, entrypoint) VALUES (0, 'queued', 'bench')");
-}
-
 static void latency(loop *l, lane *lanes, long long count)
 {
     PGconn *producer = connect_one(l);
-    listener t = {.lane = &lanes[0], .conn = connect_one(l), .count = count};
+    latency_run t = {.lane = &lanes[0], .conn = open_listener(l), .count = count};
     int64_t *commits_us = calloc((size_t)count, sizeof(*commits_us)), cpu_before = cpu_us();
 
     t.starts_us = calloc((size_t)count, sizeof(*t.starts_us));
     if (commits_us == NULL || t.starts_us == NULL)
         die("out of memory", NULL);
-    prepare_latency(l, producer, t.conn);
-    if (pthread_create(&lanes[0].thread, NULL, listen_and_claim, &t) != 0)
+    prepare(l, producer, "insert",
+            "INSERT INTO :queue (priority, status, entrypoint) VALUES (0, 'queued', 'bench')");
+    if (pthread_create(&lanes[0].thread, NULL, take_all, &t) != 0)
         die("no thread", NULL);
     for (long long i = 0; i < count; i++) {
         PGresult *result;
@@ -516,6 +545,27 @@ static void latency(loop *l, lane *lanes, long long count)
     free(t.starts_us);
 }
 
+static void print_starts(void *user, const PGresult *rows)
+{
+    int64_t now_ns = now_us() * 1000;
+
+    (void)user;
+    for (int row = 0; row < PQntuples(rows); row++)
+        (void)printf("start %.*s %lld\n", PQgetlength(rows, row, PAYLOAD_COLUMN),
+                     PQgetvalue(rows, row, PAYLOAD_COLUMN), (long long)now_ns);
+    (void)fflush(stdout);
+}
+
+_Noreturn static void listen_for_jobs(const loop *l, lane *a)
+{
+    PGconn *listener = open_listener(l);
+
+    (void)puts("listening");
+    (void)fflush(stdout);
+    for (;;)
+        take_notified(listener, -1, a, print_starts, NULL);
+}
+
 /* ---- the front ---- */
 
 static long long number(const char *text, long long max)
@@ -536,6 +586,8 @@ static void obey(loop *l, lane *lanes, const char *line)
         drain(l, lanes, number(line + 6, INT32_MAX));
     else if (strncmp(line, "latency ", 8) == 0)
         latency(l, lanes, number(line + 8, 1000000));
+    else if (strcmp(line, "listen\n") == 0)
+        listen_for_jobs(l, &lanes[0]);
     else
         die("an unknown line", NULL);
     (void)fflush(stdout);

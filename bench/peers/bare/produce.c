@@ -1,6 +1,6 @@
 /* Enqueueing by hand, with libpq and nothing around it: `produce POLICY`, with the verbs of
- * common/producing.h. One job is one prepared statement; many are a COPY into the queue and, under
- * the policy full, one into the log, with ids that were drawn before. */
+ * common/producing.h. One job is one prepared statement, which returns its id; many are a COPY into
+ * the queue and, under the policy full, one into the log, with ids that were drawn before. */
 #include "producing.h"
 
 #include <libpq-fe.h>
@@ -9,13 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENQUEUE_FULL                                                                   \
-    "WITH job AS (INSERT INTO bench.pgqueuer (priority, status, entrypoint, payload) " \
-    "VALUES (0, 'queued', 'bench', $1) RETURNING id) INSERT INTO bench.pgqueuer_log "  \
-    "(job_id, status, priority, entrypoint) SELECT id, 'queued', 0, 'bench' FROM job"
+#define ENQUEUE_FULL                                                                             \
+    "WITH job AS (INSERT INTO bench.pgqueuer (priority, status, entrypoint, payload) "           \
+    "VALUES (0, 'queued', 'bench', $1) RETURNING id), logged AS (INSERT INTO "                   \
+    "bench.pgqueuer_log (job_id, status, priority, entrypoint) SELECT id, 'queued', 0, 'bench' " \
+    "FROM job) SELECT id FROM job"
 #define ENQUEUE_TERMINAL                                                  \
     "INSERT INTO bench.pgqueuer (priority, status, entrypoint, payload) " \
-    "VALUES (0, 'queued', 'bench', $1)"
+    "VALUES (0, 'queued', 'bench', $1) RETURNING id"
 #define DRAW                                                               \
     "SELECT nextval(pg_get_serial_sequence('bench.pgqueuer', 'id')) FROM " \
     "generate_series(1, $1::int4)"
@@ -53,7 +54,7 @@ static void enqueue(void *conn, const char *payload)
     const int length = payload != NULL ? (int)strlen(payload) : 0, format = 1;
     PGresult *result = PQexecPrepared(conn, "enqueue", 1, &payload, &length, &format, 1);
 
-    if (PQresultStatus(result) != PGRES_COMMAND_OK)
+    if (PQresultStatus(result) != PGRES_TUPLES_OK)
         producing_die("enqueueing", PQerrorMessage(conn));
     PQclear(result);
 }

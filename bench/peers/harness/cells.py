@@ -17,7 +17,6 @@ READY_SECONDS = 60
 FILL_SECONDS = 1800
 START_SECONDS = 20  # for a job to start, in `latency`
 IDLE_SECONDS = 0.01  # between two jobs of `latency`, for the worker to be idle again
-BARE_SAMPLE_MS = 5  # that a sample of the bare loop takes
 FILL_MIN, FILL_MAX = 2000, 12_000_000
 MARGIN = 1.6  # by so much more is filled than will be needed
 GROWTH = 3
@@ -89,8 +88,8 @@ class Bench:
         return jobs
 
     @contextlib.contextmanager
-    def workers(self, cell, count):
-        """They are ready; they are stopped at the end."""
+    def workers(self, cell, count, order):
+        """They are ready, and have heard the order if there is one; they are stopped at the end."""
         programs = []
         try:
             for _ in range(count):
@@ -98,8 +97,8 @@ class Bench:
             for program in programs:
                 program.expect(self.way.ready, READY_SECONDS)
             for program in programs:
-                if self.way.order:
-                    program.tell(self.way.order)
+                if order:
+                    program.tell(order)
             yield programs
             for program in programs:
                 if not program.alive():
@@ -131,7 +130,7 @@ def _work(bench, jobs):
     with bench.database() as cell:
         filled = bench.fill(cell, jobs)
         before = bench.server.meter()
-        with bench.workers(cell, bench.way.processes) as programs:
+        with bench.workers(cell, bench.way.processes, bench.way.drain) as programs:
             time.sleep(bench.box.warm)  # not a wait: the warm-up
             found, meanwhile, cpu = bench.window(cell, programs)
             rss = peak_mib(programs)
@@ -159,7 +158,7 @@ def horizon(bench):
     seconds = min(max(HORIZON_JOBS / bench.rate, least), most)
     with bench.database() as cell:
         filled = bench.fill(cell, bench.rate * (seconds + bench.box.warm) * MARGIN)
-        with cell.held_horizon(), bench.workers(cell, bench.way.processes) as programs:
+        with cell.held_horizon(), bench.workers(cell, bench.way.processes, bench.way.drain) as programs:
             start = time.monotonic()
             time.sleep(bench.box.warm)  # not a wait: the warm-up
             first, _, _ = bench.window(cell, programs)
@@ -227,24 +226,11 @@ def _samples(bench, cell, worker):
     return samples
 
 
-def _bare_samples(bench, worker):
-    count = max(int(bench.box.run_ms / BARE_SAMPLE_MS), 10)
-    worker.tell(f"latency {count}")
-    samples = []
-    while len(samples) < count:
-        samples.append(int(worker.expect(r"^sample (-?\d+)$", START_SECONDS)[1]) / 1000)
-    return samples
-
-
 def latency(bench):
-    with bench.database() as cell:
-        if bench.way.latency == "samples":
-            with Program(bench.way.work, environment(cell.environment)) as worker:
-                worker.expect(bench.way.ready, READY_SECONDS)
-                samples = _bare_samples(bench, worker)
-        else:
-            with bench.workers(cell, 1) as programs:
-                samples = _samples(bench, cell, programs[0])
+    with bench.database() as cell, bench.workers(cell, 1, bench.way.listen) as programs:
+        if bench.way.listen:
+            programs[0].expect("^listening$", READY_SECONDS)
+        samples = _samples(bench, cell, programs[0])
     return {"p50_ms": percentile(samples, 50), "p99_ms": percentile(samples, 99), "max_ms": max(samples),
             "samples": len(samples)}
 

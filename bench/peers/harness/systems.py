@@ -27,10 +27,10 @@ class Way:
     work: tuple = ()
     produce: tuple = ()
     ready: str = "^ready$"
-    order: str = ""  # a line that the worker wants to hear after it is ready
+    drain: str = ""  # a line that the worker wants to hear after it is ready,
+    listen: str = ""  # and the one of `latency`, which it answers with `listening`
     processes: int = 1
     talks: str = "stdout"  # ours says in its log, on stderr, that it is ready
-    latency: str = "start"  # how starts are learned: by the handler, or from the bare loop itself
     cells: tuple = WORKING + ENQUEUEING
 
     @property
@@ -160,7 +160,7 @@ def bare_ways(build, folder):
         yield Way("bare", f"bare loop, {policy}", "best",
                   f"batch {BARE_BATCH}, {BARE_LANES} connections, cursor; COPY", OURS_ABOUT[policy],
                   (build / "bare", "bench", policy, str(BARE_BATCH), str(BARE_LANES), "cursor"),
-                  (produce, policy), order="drain 0", latency="samples", cells=_policy_cells(policy))
+                  (produce, policy), drain="drain 0", listen="listen", cells=_policy_cells(policy))
 
 
 def own_systems(build):
