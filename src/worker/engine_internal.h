@@ -445,7 +445,6 @@ void engine_observe_run(engine *e, uint32_t entrypoint, bool slow);
 
 /* engine_reply.c, for engine_lease.c */
 void engine_refuse_claim(engine *e, int64_t now_us, const sentence_reply *reply);
-void engine_learn_arrivals(engine *e, size_t rows);
 void engine_accept_rows(engine *e, int64_t now_us, engine_lane *lane, bool leased,
                         const sentence_reply *reply);
 void engine_settled(engine *e, int64_t now_us, engine_job *job);
@@ -456,6 +455,19 @@ void engine_put_off(engine *e, int64_t now_us, engine_job *job);
 void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
                           const sentence_reply *reply);
 void engine_tell_lost(engine *e, engine_job *job);
+
+/* engine_probe.c */
+void engine_learn_arrivals(engine *e, size_t rows);
+void engine_hear_check(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply);
+void engine_hear_listen(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply);
+void engine_hear_probe(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply);
+void engine_hear_ping(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply);
+void engine_hear_survey(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply);
+void engine_hear_announce(engine *e, int64_t now_us, engine_lane *lane,
+                          const sentence_reply *reply);
+void engine_hear_end_stuck(engine *e, int64_t now_us, engine_lane *lane,
+                           const sentence_reply *reply);
+void engine_hear_horizon(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply);
 
 /* engine_event.c */
 /* Whether the event of so many jobs that are settled now may come later, in an announcement. */

@@ -73,11 +73,11 @@ MUTANTS = {
         "    engine_side_ate(e, &e->rows, lane->wakes_seen);",
         "    engine_side_ate(e, &e->rows, e->wakes);"),
     "poll_put_off": (
-        "engine_reply.c", "a probe puts off the wake-up for a retry",
+        "engine_probe.c", "a probe puts off the wake-up for a retry",
         "    e->poll_at_us = base_min_i64(e->poll_at_us, now_us + base_max_i64(wait_us, 1000));",
         "    e->poll_at_us = now_us + base_max_i64(wait_us, 1000);"),
     "deferred_overlooked": (
-        "engine_reply.c", "nothing wakes the worker for a deferred job",
+        "engine_probe.c", "nothing wakes the worker for a deferred job",
         "    return base_min_i64(wait_us, reply->next_due_us);",
         "    return wait_us;"),
     "stale_overlooked": (
@@ -114,7 +114,7 @@ MUTANTS = {
         "job->cancelled || e->state != ENGINE_RUNNING || exhausted(e)",
         "job->cancelled || exhausted(e)"),
     "probe_stale_drain": (
-        "engine_reply.c", "a drain believes an old probe",
+        "engine_probe.c", "a drain believes an old probe",
         "    e->queue_empty = current && !reply->queued;",
         "    e->queue_empty |= current && !reply->queued;"),
     "drain_early": (
@@ -142,7 +142,7 @@ MUTANTS = {
         "    e->settle_not_before_us = now_us + backoff_next(&e->refusal_backoff, &e->random);",
         "    e->settle_not_before_us = now_us;"),
     "look_again_none": (
-        "engine_reply.c", "locked rows are polled without a pause",
+        "engine_probe.c", "locked rows are polled without a pause",
         "        wait_us = base_min_i64(wait_us, e->look_again_us);",
         "        wait_us = 0;"),
     "away_never": (
@@ -175,7 +175,7 @@ MUTANTS = {
         "    if (!e->slot_wanted)\n        return;",
         "    if (true)\n        return;"),
     "seat_unwanted": (
-        "engine_reply.c", "a probe forgets that a seat is wanted",
+        "engine_probe.c", "a probe forgets that a seat is wanted",
         "    e->slot_wanted = e->limited && reply->due;",
         "    e->slot_wanted = false;"),
     "contended_fatal": (
@@ -207,7 +207,7 @@ MUTANTS = {
         "        e->rate_at_us = base_min_i64(e->rate_at_us, now_us + base_max_i64(1000,",
         "        (void)base_min_i64(e->rate_at_us, now_us + base_max_i64(1000,"),
     "survey_repeated": (
-        "engine_reply.c", "different limits are said again and again",
+        "engine_probe.c", "different limits are said again and again",
         "        if ((e->buckets[row->entrypoint].noted & bit) != 0)\n            continue;\n",
         ""),
     # lost connections
@@ -474,7 +474,7 @@ MUTANTS = {
         "    if (!e->surveyed || bucket->limited_elsewhere ||",
         "    if (bucket->limited_elsewhere ||"),
     "survey_refused": (
-        "engine_reply.c", "a survey that was refused counts as an answer",
+        "engine_probe.c", "a survey that was refused counts as an answer",
         "        e->survey_at_us = now_us + SURVEY_AGAIN_US;\n        return;\n",
         "        e->surveyed = true;\n        engine_learn_sides(e);\n        return;\n"),
     # large jobs, cursors
