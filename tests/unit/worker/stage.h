@@ -1,0 +1,279 @@
+/* What the engine's tests share: a stage on which an engine plays, with a clock that only they set,
+ * and a database that answers as they say. */
+#ifndef TESTS_STAGE_H
+#define TESTS_STAGE_H
+
+#include "unit.h"
+
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "worker/engine.h"
+
+enum {
+    LANES = 4, /* with the control lane */
+    THREADS = 4,
+    BATCH = 10,
+    MS = 1000,
+    SECOND = 1000 * MS,
+    LEASED = 0, /* the entrypoints */
+    PICKED = 1,
+    JOBS_MAX = 4096,
+    LATE_MAX = 256
+};
+
+typedef struct stage {
+    engine *e;
+    int64_t now_us, last_id;
+    const engine_flight *flights[LANES];
+    size_t heard[LANES];
+    int turn;
+    struct {
+        void *job;
+        int64_t id;
+    } started[JOBS_MAX];
+    size_t started_count;
+    size_t said[SENTENCE_HORIZON + 1];
+    size_t stale_looks, row_claims, sweeps, whole_sweeps, cursor_claims;
+    int64_t held; /* a leased job that does not end; 0: the next one; -1: none */
+    bool finished;
+    /* how the database answers */
+    size_t lease_rows, claim_rows; /* at most */
+    int64_t sweep_us;              /* what one takes longer than another claim */
+    uint32_t picked;               /* the entrypoint of the row lane */
+    bool large, deaf, front;
+    int64_t next_behind; /* where the next claim that is said begins, if this is -1 */
+    size_t urgent;       /* of the jobs of the next lease, so many are of a higher priority */
+    int64_t others;      /* take so many ids between two of our leases */
+    int64_t settle_us;   /* what the end of a lease takes */
+    struct {
+        int64_t up_to, last_id; /* and how far we were then */
+    } late[LATE_MAX];           /* claims */
+    size_t late_count;
+} stage;
+
+static const engine_entrypoint entrypoints[] = {
+    [LEASED] = {.silence_us = 30 * SECOND, .lane = PGQ_LANE_LEASE},
+    [PICKED] = {.silence_us = 30 * SECOND, .lane = PGQ_LANE_ROW},
+};
+
+/* Whether it looks at what cursors have passed. */
+static inline bool sweeps(const sentence *said)
+{
+    return said->kind == SENTENCE_LEASE && (said->of.lease.cursors == NULL || said->of.lease.late);
+}
+
+/* Behind which id the claim looks for jobs of priority 0. */
+static inline int64_t begins_behind(const sentence *claim)
+{
+    for (size_t i = 0; i < claim->of.lease.cursor_count; i++) {
+        if (claim->of.lease.cursors[i].priority == 0)
+            return claim->of.lease.cursors[i].id;
+    }
+    return -1;
+}
+
+static inline void carry_out(stage *s)
+{
+    engine_action action;
+
+    while (engine_next(s->e, &action)) {
+        if (action.kind == ACTION_CONNECT) {
+            engine_lane_ready(s->e, s->now_us, action.lane, 100 + action.lane);
+        } else if (action.kind == ACTION_FLY) {
+            s->flights[action.lane] = action.flight;
+            s->heard[action.lane] = 0;
+            for (size_t i = 0; i < action.flight->count; i++) {
+                const sentence *said = &action.flight->sentences[i];
+
+                s->said[said->kind]++;
+                s->sweeps += sweeps(said);
+                s->whole_sweeps += sweeps(said) && said->of.lease.cursors == NULL;
+                s->cursor_claims += said->kind == SENTENCE_LEASE && !sweeps(said);
+                if (said->kind == SENTENCE_LEASE && said->of.lease.late &&
+                    s->late_count < LATE_MAX) {
+                    s->late[s->late_count].up_to = begins_behind(said);
+                    s->late[s->late_count++].last_id = s->last_id;
+                }
+                if (said->kind == SENTENCE_LEASE && s->next_behind < 0)
+                    s->next_behind = begins_behind(said);
+                if (said->kind != SENTENCE_CLAIM)
+                    continue;
+                s->stale_looks += said->of.claim.known != NULL;
+                s->row_claims += said->of.claim.ids == NULL;
+            }
+        } else if (action.kind == ACTION_START) {
+            assert_true(s->started_count < JOBS_MAX);
+            s->started[s->started_count].id = (intptr_t)action.body;
+            s->started[s->started_count++].job = action.job;
+        } else if (action.kind == ACTION_FENCE) {
+            engine_fenced(s->e, s->now_us);
+        } else if (action.kind == ACTION_FINISH) {
+            s->finished = true;
+        }
+    }
+}
+
+static inline void open_stage_of(stage *s, const engine_entrypoint *first, size_t count, int64_t lease_us,
+                          bool drain)
+{
+    engine_config config = {
+        .lanes = LANES - 1,
+        .threads = THREADS,
+        .batch_size = BATCH,
+        .dequeue_timeout_us = 30 * SECOND,
+        .heartbeat_timeout_us = 30 * SECOND,
+        .probe_interval_us = 10 * SECOND,
+        .probe_timeout_us = 5 * SECOND,
+        .lease_us = lease_us,
+        .drain = drain,
+        .entrypoints = first,
+        .entrypoint_count = count,
+    };
+
+    *s = (stage){.now_us = SECOND, .held = -1, .picked = (uint32_t)(count - 1)};
+    assert_int_equal(engine_new(&config, &s->e), PGQ_OK);
+    engine_start(s->e, s->now_us);
+    carry_out(s);
+}
+
+static inline void open_stage(stage *s, size_t entrypoint_count, int64_t lease_us)
+{
+    open_stage_of(s, entrypoints, entrypoint_count, lease_us, false);
+}
+
+static inline void close_stage(stage *s)
+{
+    s->e = engine_free(s->e);
+}
+
+/* New jobs. Their bodies are numbers. */
+static inline size_t make_rows(stage *s, const sentence *said, claimed_row *rows)
+{
+    bool lease = said->kind == SENTENCE_LEASE, ids = !lease && said->of.claim.ids != NULL;
+    size_t wanted = (size_t)(lease ? said->of.lease.batch : said->of.claim.batch);
+    size_t most = lease ? s->lease_rows : s->claim_rows;
+    bool fresh = lease || ids || said->of.claim.shares == NULL;
+
+    for (size_t i = 0; !fresh && i < said->of.claim.share_count; i++)
+        fresh |= said->of.claim.shares[i].most > 0;
+    if (!fresh)
+        return 0;
+    if (!ids && wanted > most)
+        wanted = most;
+    if (lease && said->of.lease.late)
+        return 0;
+    if (lease)
+        s->last_id += s->others;
+    for (size_t i = 0; i < wanted; i++) {
+        int64_t id = ids ? said->of.claim.ids[i] : 2 * ++s->last_id + lease;
+        bool large = lease && s->large;
+
+        rows[i] = (claimed_row){
+            .token = {id, id},
+            .entrypoint = lease || ids ? LEASED : s->picked,
+            .priority = lease && i < s->urgent,
+            .body = large ? NULL : (void *)(intptr_t)id,
+            .large = large,
+        };
+    }
+    if (lease)
+        s->urgent = 0;
+    return wanted;
+}
+
+/* Answers all that the lane has said, as a database that refuses nothing. */
+static inline void answer(stage *s, int lane)
+{
+    size_t left = s->flights[lane] != NULL ? s->flights[lane]->count : 0;
+
+    while (left-- > 0) {
+        const sentence *said = &s->flights[lane]->sentences[s->heard[lane]++];
+        sentence_reply reply = {.next_due_us = CLOCK_NEVER, .next_stale_us = CLOCK_NEVER};
+        claimed_row rows[BATCH];
+        uint32_t places[ENGINE_SETTLE_MAX];
+        int64_t stamps[ENGINE_SETTLE_MAX];
+
+        if (sweeps(said))
+            s->now_us += s->sweep_us;
+        if (said->kind == SENTENCE_CONCLUDE)
+            s->now_us += s->settle_us;
+        reply.front = said->kind == SENTENCE_CHECK && s->front;
+        reply.front_id = reply.front ? 5000 : 0;
+        reply.rows = rows;
+        reply.places = places;
+        reply.stamps = stamps;
+        if (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM)
+            reply.row_count = make_rows(s, said, rows);
+        if (said->kind == SENTENCE_SETTLE || said->kind == SENTENCE_CONCLUDE ||
+            said->kind == SENTENCE_RESOLVE) {
+            for (size_t i = 0; i < said->of.settle.count; i++) {
+                if (said->kind == SENTENCE_CONCLUDE &&
+                    said->of.settle.items[i].status != PGQ_STATUS_PICKED)
+                    continue;
+                stamps[reply.place_count] = s->now_us;
+                places[reply.place_count++] = (uint32_t)i;
+            }
+        }
+        if (left == 0)
+            s->flights[lane] = NULL;
+        if (said->kind == SENTENCE_PING && !s->deaf)
+            engine_heard(s->e, s->now_us);
+        engine_reply(s->e, s->now_us, lane, &reply);
+        carry_out(s);
+    }
+}
+
+static inline void end_jobs(stage *s)
+{
+    engine_outcome outcome = {.status = PGQ_STATUS_SUCCESSFUL, .run_us = 100};
+    size_t kept = 0, count = s->started_count;
+
+    for (size_t i = 0; i < count; i++) {
+        if (s->held == 0 && s->started[i].id % 2 == 1)
+            s->held = s->started[i].id;
+        if (s->started[i].id == s->held)
+            s->started[kept++] = s->started[i];
+        else
+            engine_outcome_of(s->e, s->now_us, s->started[i].job, &outcome);
+    }
+    s->started_count = kept;
+    carry_out(s);
+}
+
+static inline void pass(stage *s, int64_t us)
+{
+    s->now_us += us;
+    if (s->now_us >= engine_deadline(s->e)) {
+        engine_tick(s->e, s->now_us);
+        carry_out(s);
+    }
+}
+
+/* Everything is answered in turn, each lane's words a while after the other's. */
+static inline void work(stage *s, int64_t for_us, int64_t step_us)
+{
+    int64_t end_us = s->now_us + for_us;
+
+    while (s->now_us < end_us) {
+        s->turn = (s->turn + 1) % LANES;
+        answer(s, 0);
+        answer(s, s->turn);
+        end_jobs(s);
+        pass(s, step_us);
+    }
+}
+
+/* What the lane has said of that kind and has no answer to; NULL: nothing. */
+static inline const sentence *said_by(const stage *s, int lane, sentence_kind kind)
+{
+    const engine_flight *flight = s->flights[lane];
+
+    for (size_t i = 0; flight != NULL && i < flight->count; i++) {
+        if (flight->sentences[i].kind == kind)
+            return &flight->sentences[i];
+    }
+    return NULL;
+}
+
+#endif
