@@ -32,6 +32,10 @@ MUTANTS = {
         "engine_lane.c", "jobs of a claim whose reply was lost are left alone",
         "            e->adopt_wanted = true;\n            e->adopt_at_us = 0;\n            engine_add_ghost",
         "            e->adopt_wanted = false;\n            engine_add_ghost"),
+    "back_unseen": (
+        "engine_reply.c", "a job that went back unseen, and may be lost with a claim, is not adopted",
+        "void engine_back_unseen(engine *e)\n{\n    e->adopt_wanted = true;\n    e->adopt_at_us = 0;\n",
+        "void engine_back_unseen(engine *e)\n{\n"),
     "adopt_beside": (
         "engine_claim.c", "adopting while another claim is under way",
         "        engine_outstanding(e, true) > 0 || anything_undecided(e))",

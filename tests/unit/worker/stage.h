@@ -39,6 +39,7 @@ typedef struct stage {
     bool finished;
     /* how the database answers */
     size_t lease_rows, claim_rows; /* at most */
+    size_t stock;                  /* likewise, of all leases; SIZE_MAX: without an end */
     int64_t sweep_us;              /* what one takes longer than another claim */
     uint32_t picked;               /* the entrypoint of the row lane */
     bool large, deaf, front;
@@ -46,6 +47,7 @@ typedef struct stage {
     size_t urgent;       /* of the jobs of the next lease, so many are of a higher priority */
     int64_t others;      /* take so many ids between two of our leases */
     int64_t settle_us;   /* what the end of a lease takes */
+    bool refuse;         /* the next claim of a lease */
     struct {
         int64_t up_to, last_id; /* and how far we were then */
     } late[LATE_MAX];           /* claims */
@@ -73,6 +75,26 @@ static inline int64_t begins_behind(const sentence *claim)
     return -1;
 }
 
+static inline void note_said(stage *s, const sentence *said)
+{
+    s->said[said->kind]++;
+    if (said->kind == SENTENCE_CLAIM) {
+        s->stale_looks += said->of.claim.known != NULL;
+        s->row_claims += said->of.claim.ids == NULL;
+    }
+    if (said->kind != SENTENCE_LEASE)
+        return;
+    s->sweeps += sweeps(said);
+    s->whole_sweeps += sweeps(said) && said->of.lease.cursors == NULL;
+    s->cursor_claims += !sweeps(said);
+    if (said->of.lease.late && s->late_count < LATE_MAX) {
+        s->late[s->late_count].up_to = begins_behind(said);
+        s->late[s->late_count++].last_id = s->last_id;
+    }
+    if (s->next_behind < 0)
+        s->next_behind = begins_behind(said);
+}
+
 static inline void carry_out(stage *s)
 {
     engine_action action;
@@ -83,25 +105,8 @@ static inline void carry_out(stage *s)
         } else if (action.kind == ACTION_FLY) {
             s->flights[action.lane] = action.flight;
             s->heard[action.lane] = 0;
-            for (size_t i = 0; i < action.flight->count; i++) {
-                const sentence *said = &action.flight->sentences[i];
-
-                s->said[said->kind]++;
-                s->sweeps += sweeps(said);
-                s->whole_sweeps += sweeps(said) && said->of.lease.cursors == NULL;
-                s->cursor_claims += said->kind == SENTENCE_LEASE && !sweeps(said);
-                if (said->kind == SENTENCE_LEASE && said->of.lease.late &&
-                    s->late_count < LATE_MAX) {
-                    s->late[s->late_count].up_to = begins_behind(said);
-                    s->late[s->late_count++].last_id = s->last_id;
-                }
-                if (said->kind == SENTENCE_LEASE && s->next_behind < 0)
-                    s->next_behind = begins_behind(said);
-                if (said->kind != SENTENCE_CLAIM)
-                    continue;
-                s->stale_looks += said->of.claim.known != NULL;
-                s->row_claims += said->of.claim.ids == NULL;
-            }
+            for (size_t i = 0; i < action.flight->count; i++)
+                note_said(s, &action.flight->sentences[i]);
         } else if (action.kind == ACTION_START) {
             assert_true(s->started_count < JOBS_MAX);
             s->started[s->started_count].id = (intptr_t)action.body;
@@ -131,7 +136,7 @@ static inline void open_stage_of(stage *s, const engine_entrypoint *first, size_
         .entrypoint_count = count,
     };
 
-    *s = (stage){.now_us = SECOND, .held = -1, .picked = (uint32_t)(count - 1)};
+    *s = (stage){.now_us = SECOND, .stock = SIZE_MAX, .held = -1, .picked = (uint32_t)(count - 1)};
     assert_int_equal(engine_new(&config, &s->e), PGQ_OK);
     engine_start(s->e, s->now_us);
     carry_out(s);
@@ -145,6 +150,13 @@ static inline void open_stage(stage *s, size_t entrypoint_count, int64_t lease_u
 static inline void close_stage(stage *s)
 {
     s->e = engine_free(s->e);
+}
+
+/* Those of leases are odd where there are others, too. */
+static inline int64_t make_id(stage *s, bool lease)
+{
+    s->last_id++;
+    return s->picked == LEASED ? s->last_id : 2 * s->last_id + lease;
 }
 
 /* New jobs. Their bodies are numbers. */
@@ -163,10 +175,13 @@ static inline size_t make_rows(stage *s, const sentence *said, claimed_row *rows
         wanted = most;
     if (lease && said->of.lease.late)
         return 0;
-    if (lease)
+    if (lease) {
+        wanted = base_min_size(wanted, s->stock);
+        s->stock -= s->stock < SIZE_MAX ? wanted : 0;
         s->last_id += s->others;
+    }
     for (size_t i = 0; i < wanted; i++) {
-        int64_t id = ids ? said->of.claim.ids[i] : 2 * ++s->last_id + lease;
+        int64_t id = ids ? said->of.claim.ids[i] : make_id(s, lease);
         bool large = lease && s->large;
 
         rows[i] = (claimed_row){
@@ -182,7 +197,7 @@ static inline size_t make_rows(stage *s, const sentence *said, claimed_row *rows
     return wanted;
 }
 
-/* Answers all that the lane has said, as a database that refuses nothing. */
+/* Answers all that the lane has said. */
 static inline void answer(stage *s, int lane)
 {
     size_t left = s->flights[lane] != NULL ? s->flights[lane]->count : 0;
@@ -203,7 +218,10 @@ static inline void answer(stage *s, int lane)
         reply.rows = rows;
         reply.places = places;
         reply.stamps = stamps;
-        if (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM)
+        reply.refused = said->kind == SENTENCE_LEASE && s->refuse;
+        reply.class = SQLSTATE_CONTENDED;
+        s->refuse &= !reply.refused;
+        if (!reply.refused && (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM))
             reply.row_count = make_rows(s, said, rows);
         if (said->kind == SENTENCE_SETTLE || said->kind == SENTENCE_CONCLUDE ||
             said->kind == SENTENCE_RESOLVE) {
