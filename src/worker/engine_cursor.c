@@ -162,7 +162,7 @@ static void count_fleet(engine *e, int64_t now_us, int64_t first, int64_t last)
     e->fleet_claims = 0;
 }
 
-/* What was passed meanwhile was not counted, or comes again. */
+/* What was passed meanwhile was not counted. */
 static void count_anew(engine *e)
 {
     e->fleet_seen = e->fleet_last = 0;
@@ -171,8 +171,8 @@ static void count_anew(engine *e)
 }
 
 /* A full claim may have taken other jobs instead of those up to its reach: of a higher priority, or
- * late ones. */
-static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence *said,
+ * late ones. True if what it has passed was counted as ours. */
+static bool reached(engine *e, int64_t now_us, engine_lane *lane, const sentence *said,
                     const sentence_reply *reply, bool full)
 {
     engine_reach reach = lane->reach;
@@ -181,7 +181,7 @@ static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence
 
     lane->reach = (engine_reach){.known = false};
     if (!reach.known || !full)
-        return;
+        return false;
     for (size_t i = 0; i < reply->row_count; i++) {
         const claimed_row *row = &reply->rows[i];
         bool same = row->priority == reach.priority;
@@ -192,14 +192,13 @@ static void reached(engine *e, int64_t now_us, engine_lane *lane, const sentence
         if (same)
             last = row->token.id;
     }
-    if (others || !said->of.lease.front)
-        count_anew(e);
     if (others)
         go_back(e, reach.entrypoint, reach.priority, last);
     else if (!said->of.lease.front)
         look_beside(e, now_us, reach.from, reply);
     else if (first > 0)
         count_fleet(e, now_us, first, last);
+    return !others && said->of.lease.front && first > 0;
 }
 
 void engine_forget_reach(engine *e, engine_lane *lane)
@@ -375,8 +374,6 @@ void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const se
     int64_t took_us = now_us - lane->heard_us;
     const claimed_row *last = full ? &reply->rows[reply->row_count - 1] : NULL;
 
-    if (swept)
-        count_anew(e);
     if (looked) {
         e->sweep_partial = full || !swept;
         learn_sweep(e, now_us, took_us);
@@ -385,7 +382,10 @@ void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const se
     }
     for (size_t i = 0; !passed && i < reply->row_count; i++)
         move_cursor(&e->buckets[reply->rows[i].entrypoint], now_us, &reply->rows[i]);
-    reached(e, now_us, lane, said, reply, full);
+    /* a late claim passes nothing */
+    if (!reached(e, now_us, lane, said, reply, full) && reply->row_count > 0 &&
+        !said->of.lease.late)
+        count_anew(e);
     if (full && said->of.lease.late && was_passed(said, last)) /* there may be more of them */
         go_back(e, last->entrypoint, last->priority, last->token.id);
     if (full && !said->of.lease.late)

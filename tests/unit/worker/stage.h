@@ -34,7 +34,7 @@ typedef struct stage {
     } started[JOBS_MAX];
     size_t started_count;
     size_t said[SENTENCE_HORIZON + 1];
-    size_t stale_looks, row_claims, sweeps, whole_sweeps, cursor_claims;
+    size_t stale_looks, row_claims, sweeps, whole_sweeps, cursor_claims, leases, connects;
     int64_t held; /* a leased job that does not end; 0: the next one; -1: none */
     bool finished;
     /* how the database answers */
@@ -45,9 +45,9 @@ typedef struct stage {
     bool large, deaf, front;
     int64_t next_behind; /* where the next claim that is said begins, if this is -1 */
     size_t urgent;       /* of the jobs of the next lease, so many are of a higher priority */
+    size_t urgent_each;  /* of so many leases one brings such a job; 0: none does */
     int64_t others;      /* take so many ids between two of our leases */
     int64_t settle_us;   /* what the end of a lease takes */
-    bool refuse;         /* the next claim of a lease */
     struct {
         int64_t up_to, last_id; /* and how far we were then */
     } late[LATE_MAX];           /* claims */
@@ -101,6 +101,7 @@ static inline void carry_out(stage *s)
 
     while (engine_next(s->e, &action)) {
         if (action.kind == ACTION_CONNECT) {
+            s->connects++;
             engine_lane_ready(s->e, s->now_us, action.lane, 100 + action.lane);
         } else if (action.kind == ACTION_FLY) {
             s->flights[action.lane] = action.flight;
@@ -119,8 +120,8 @@ static inline void carry_out(stage *s)
     }
 }
 
-static inline void open_stage_of(stage *s, const engine_entrypoint *first, size_t count, int64_t lease_us,
-                          bool drain)
+static inline void open_stage_of(stage *s, const engine_entrypoint *first, size_t count,
+                                 int64_t lease_us, bool drain)
 {
     engine_config config = {
         .lanes = LANES - 1,
@@ -193,11 +194,11 @@ static inline size_t make_rows(stage *s, const sentence *said, claimed_row *rows
         };
     }
     if (lease)
-        s->urgent = 0;
+        s->urgent = s->urgent_each > 0 && ++s->leases % s->urgent_each == 0;
     return wanted;
 }
 
-/* Answers all that the lane has said. */
+/* Answers all that the lane has said, as a database that refuses nothing. */
 static inline void answer(stage *s, int lane)
 {
     size_t left = s->flights[lane] != NULL ? s->flights[lane]->count : 0;
@@ -218,10 +219,7 @@ static inline void answer(stage *s, int lane)
         reply.rows = rows;
         reply.places = places;
         reply.stamps = stamps;
-        reply.refused = said->kind == SENTENCE_LEASE && s->refuse;
-        reply.class = SQLSTATE_CONTENDED;
-        s->refuse &= !reply.refused;
-        if (!reply.refused && (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM))
+        if (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM)
             reply.row_count = make_rows(s, said, rows);
         if (said->kind == SENTENCE_SETTLE || said->kind == SENTENCE_CONCLUDE ||
             said->kind == SENTENCE_RESOLVE) {

@@ -232,7 +232,7 @@ static void bring_bursts(stage *s, size_t jobs, int times)
     }
 }
 
-/* In a backlog, that a worker looks for late jobs as one that has met no others: in front of all
+/* That in a backlog a worker looks for late jobs as one that has met no others: in front of all
  * that it has passed until then. */
 static void expect_alone(stage *s, int64_t for_us)
 {
@@ -287,6 +287,67 @@ static void short_bursts_without_sweeps_between_are_no_fleet(void **state)
     close_stage(&s);
 }
 
+/* A claim that brings one leaves jobs to the next, and those that are under way are not counted. */
+static void urgent_jobs_among_the_others_are_no_fleet(void **state)
+{
+    bustle seen;
+    stage s;
+
+    (void)state;
+    open_stage_of_fleet(&s, 0);
+    s.urgent_each = 2;
+    work(&s, SECOND, MS);
+    s.others = 2 * BATCH; /* once: it looks whether there are more of them */
+    work(&s, LANES * MS, MS);
+    s.others = 0;
+    work(&s, 5 * SECOND, MS);
+    s.settle_us = 20 * MS;
+    work(&s, 5 * SECOND, MS);
+    seen = watch(&s);
+    assert_true(seen.most > 1);
+    assert_int_equal(seen.rests, 0);
+    close_stage(&s);
+}
+
+/* Until they are connected again others go on. */
+static void lose_lanes(stage *s)
+{
+    pgq_error error = PGQ_ERROR_INIT;
+    size_t before = s->connects;
+
+    for (int lane = 1; lane < LANES; lane++) {
+        s->flights[lane] = NULL;
+        engine_lane_lost(s->e, s->now_us, lane, &error);
+        carry_out(s);
+    }
+    for (int i = 0; i < 1000 && s->connects < before + LANES - 1; i++)
+        pass(s, MS);
+    assert_int_equal(s->connects, before + LANES - 1);
+    s->last_id += 100 * 1000;
+}
+
+static void what_others_take_while_a_worker_is_cut_off_makes_no_fleet_larger(void **state)
+{
+    size_t before;
+    int64_t ended_us;
+    stage s;
+
+    (void)state;
+    open_stage_of_fleet(&s, 2 * BATCH);
+    work(&s, 2 * SECOND, MS);
+    lose_lanes(&s);
+    before = s.cursor_claims;
+    for (int i = 0; i < 1000 && s.cursor_claims < before + 8; i++)
+        work(&s, MS, MS);
+    s.lease_rows = 0; /* each of a fleet waits a while, by its size, until it looks for more */
+    before = s.whole_sweeps;
+    ended_us = s.now_us;
+    for (int i = 0; i < 20000 && s.whole_sweeps == before; i++)
+        work(&s, MS, MS);
+    assert_in_range(s.now_us - ended_us, 0, 200 * MS);
+    close_stage(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +362,8 @@ int main(void)
         cmocka_unit_test(bursts_with_sweeps_between_are_no_fleet),
         cmocka_unit_test(bursts_without_sweeps_between_are_no_fleet),
         cmocka_unit_test(short_bursts_without_sweeps_between_are_no_fleet),
+        cmocka_unit_test(urgent_jobs_among_the_others_are_no_fleet),
+        cmocka_unit_test(what_others_take_while_a_worker_is_cut_off_makes_no_fleet_larger),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
