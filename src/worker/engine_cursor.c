@@ -383,8 +383,7 @@ void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const se
     for (size_t i = 0; !passed && i < reply->row_count; i++)
         move_cursor(&e->buckets[reply->rows[i].entrypoint], now_us, &reply->rows[i]);
     /* a late claim passes nothing */
-    if (!reached(e, now_us, lane, said, reply, full) && reply->row_count > 0 &&
-        !said->of.lease.late)
+    if (!reached(e, now_us, lane, said, reply, full) && !said->of.lease.late)
         count_anew(e);
     if (full && said->of.lease.late && was_passed(said, last)) /* there may be more of them */
         go_back(e, last->entrypoint, last->priority, last->token.id);

@@ -46,6 +46,7 @@ typedef struct stage {
     int64_t next_behind; /* where the next claim that is said begins, if this is -1 */
     size_t urgent;       /* of the jobs of the next lease, so many are of a higher priority */
     size_t urgent_each;  /* of so many leases one brings such a job; 0: none does */
+    size_t late_rows;    /* that a late claim finds */
     int64_t others;      /* take so many ids between two of our leases */
     int64_t settle_us;   /* what the end of a lease takes */
     struct {
@@ -160,6 +161,17 @@ static inline int64_t make_id(stage *s, bool lease)
     return s->picked == LEASED ? s->last_id : 2 * s->last_id + lease;
 }
 
+/* The first jobs, once more. */
+static inline size_t make_late_rows(const stage *s, claimed_row *rows)
+{
+    for (size_t i = 0; i < s->late_rows; i++) {
+        int64_t id = (int64_t)i + 1;
+
+        rows[i] = (claimed_row){.token = {id, s->now_us}, .body = (void *)(intptr_t)id};
+    }
+    return s->late_rows;
+}
+
 /* New jobs. Their bodies are numbers. */
 static inline size_t make_rows(stage *s, const sentence *said, claimed_row *rows)
 {
@@ -175,7 +187,7 @@ static inline size_t make_rows(stage *s, const sentence *said, claimed_row *rows
     if (!ids && wanted > most)
         wanted = most;
     if (lease && said->of.lease.late)
-        return 0;
+        return make_late_rows(s, rows);
     if (lease) {
         wanted = base_min_size(wanted, s->stock);
         s->stock -= s->stock < SIZE_MAX ? wanted : 0;

@@ -348,6 +348,23 @@ static void what_others_take_while_a_worker_is_cut_off_makes_no_fleet_larger(voi
     close_stage(&s);
 }
 
+static void late_jobs_do_not_hide_a_fleet(void **state)
+{
+    size_t sweeps[2];
+    stage s;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        open_stage_of_fleet(&s, i * 10 * BATCH);
+        s.late_rows = 1;
+        s.settle_us = 30 * MS; /* so a few claims lie between two sweeps */
+        work(&s, 10 * SECOND, MS);
+        sweeps[i] = s.sweeps;
+        close_stage(&s);
+    }
+    assert_true(sweeps[1] > 0 && sweeps[1] < sweeps[0] / 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +381,7 @@ int main(void)
         cmocka_unit_test(short_bursts_without_sweeps_between_are_no_fleet),
         cmocka_unit_test(urgent_jobs_among_the_others_are_no_fleet),
         cmocka_unit_test(what_others_take_while_a_worker_is_cut_off_makes_no_fleet_larger),
+        cmocka_unit_test(late_jobs_do_not_hide_a_fleet),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
