@@ -42,6 +42,7 @@
     X(CUT_CONCLUDED, 5, "connection lost with the reply to a conclusion")      \
     X(CUT_COMMITTED, 5, "connection lost with the reply to a lease's commit")  \
     X(CUT_LEASED, 5, "connection lost with the reply to a lease")              \
+    X(CUT_ORPHAN, 1, "connection lost with the reply to a claim of an orphan") \
     X(COMMIT_LATE, 5, "lease committed after its connection was lost")         \
     X(IDLE_ENDED, 5, "session ended for being idle in its lease")              \
     X(SILENT, 10, "leased lane's packets dropped")                             \

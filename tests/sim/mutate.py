@@ -510,6 +510,15 @@ MUTANTS = {
         "engine_lease.c", "what leases write is never folded",
         "    if (lane->lease_count > 0)\n        engine_fold_wanted(e);\n",
         ""),
+    # the pace
+    "pace_sleeps": (
+        "engine_plan.c", "nothing wakes a lane that rests beside others",
+        "    at = base_min_i64(at, e->pace.look_at_us);\n",
+        ""),
+    "pace_never_again": (
+        "engine_pace.c", "a pause has no end",
+        "        p->again_us = now_us + base_min_i64(pause_us, PAUSE_MAX_US);",
+        "        p->again_us = CLOCK_NEVER;"),
     # the log
     "fold_once_lost": (
         "engine_fold.c", "a fold whose connection was lost is the last one",

@@ -71,6 +71,17 @@ static bool has_ended(const body *b)
     return b->abandoned || (b->state == BODY_ENDED && !oracle_gave_up_to_stop(b));
 }
 
+/* A claim of the worker's own has picked the job, and it has not heard of that, nor will it. It was
+ * known then, so an adoption has passed it over. */
+static bool picked_unseen(world *w, const worker *who, int64_t id)
+{
+    const model_row *row = model_row_of(&w->model, id);
+    const claim_record *claim = w->jobs[id - 1].claims;
+
+    return row->present && row->status == PGQ_STATUS_PICKED && claim->owner == who &&
+           claim->body == NULL && !claim->reply_pending;
+}
+
 static void resolve_heard(worker *who, const sentence *s, const sentence_reply *r)
 {
     world *w = who->world;
@@ -85,10 +96,13 @@ static void resolve_heard(worker *who, const sentence *s, const sentence_reply *
         claim_record *claim = oracle_leased_claim(w, item->token.id, item->picked_us);
 
         claim->resolved = true;
-        if (next < r->place_count && r->places[next] == i)
+        if (next < r->place_count && r->places[next] == i) {
             next++;
-        else if (claim->body != NULL)
-            claim->body->told_lost = true;
+        } else {
+            who->adopt_soon |= picked_unseen(w, who, item->token.id);
+            if (claim->body != NULL)
+                claim->body->told_lost = true;
+        }
         if (claim->body != NULL && claim->demoted && has_ended(claim->body))
             claim->body->kept = true; /* no driver needs to know */
     }

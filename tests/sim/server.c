@@ -2,7 +2,11 @@
 #include "sim.h"
 #include "base/error.h"
 
-enum { MS = 1000, NEAR_US = 2 * MS }; /* two claims so near each other may have met */
+enum {
+    MS = 1000,
+    NEAR_US = 2 * MS,   /* two claims so near each other may have met */
+    ORPHANS_LOST = 5000 /* of 10 000 */
+};
 
 static sqlstate_class class_of(fault f)
 {
@@ -330,6 +334,24 @@ static int64_t noticed_after(world *w)
     return between(w, 20, chance(w, 3000) ? w->heartbeat_us : 2000);
 }
 
+/* The reply to a claim is lost more often when it brings a job that its worker has run in a lease
+ * that was lost: by chance alone that is rare. */
+static bool loses_orphan(connection *c, const sentence *s, const sentence_reply *reply)
+{
+    world *w = c->owner->world;
+    bool any = false;
+
+    if (s->kind != SENTENCE_CLAIM || reply->refused || w->fault_rates[FAULT_CUT_AFTER] == 0 ||
+        w->now_us >= w->faults_end_us)
+        return false;
+    for (size_t i = 0; i < reply->row_count; i++)
+        any |= oracle_has_orphan(c->owner, reply->rows[i].token.id);
+    if (!any || !chance(w, ORPHANS_LOST))
+        return false;
+    count_fault(w, FAULT_CUT_ORPHAN);
+    return true;
+}
+
 void server_execute(connection *c)
 {
     world *w = c->owner->world;
@@ -360,7 +382,7 @@ void server_execute(connection *c)
     c->answers[c->executed++] = reply;
     if (!c->mute && befalls(w, FAULT_SWALLOWED_AFTER))
         network_swallow(c, true);
-    if (befalls(w, FAULT_CUT_AFTER)) {
+    if (loses_orphan(c, s, &reply) || befalls(w, FAULT_CUT_AFTER)) {
         if (server_of_lease(c))
             network_maybe_late(c, false);
         network_cut(c, noticed_after(w));

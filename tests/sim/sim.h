@@ -293,7 +293,7 @@ struct worker {
     bool may_end;            /* something was refused that ends a run */
     /* the same, for the time after the actions that the engine had decided on before */
     bool adopt_soon;
-    bool adopt_due;     /* the reply to a claim was lost */
+    bool adopt_due;     /* the reply to a claim was lost, or a resolve has shown it */
     bool adopt_refused; /* while it was stopping */
     /* of the second that began at window_us */
     int64_t window_us;
