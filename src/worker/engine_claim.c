@@ -48,14 +48,19 @@ static size_t pool_target(const engine *e)
     return engine_free_threads(e) + (size_t)base_min_i64(soon, most);
 }
 
-/* Everything that is picked for us: it is not to be taken from ourselves. */
+/* Everything that is picked for us: it is not to be taken from ourselves. What was lost and still
+ * runs is not: if its row is picked for us, then by a claim whose reply was lost. */
 static size_t collect_known(engine *e, int64_t *known)
 {
     size_t count = 0;
 
     for (int state = JOB_HANDED; state < JOB_STATES; state++) {
-        for (list_link *link = e->jobs[state].first; link != NULL; link = link->next)
-            known[count++] = LIST_ENTRY(link, engine_job, link)->token.id;
+        for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
+            const engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+            if (!job->lost)
+                known[count++] = job->token.id;
+        }
     }
     return count;
 }

@@ -62,11 +62,11 @@ MUTANTS = {
         "        (void)base_min_i64(e->beat_at_us,"),
     "known_without_waiting": (
         "engine_claim.c", "a stale look does not spare the jobs that wait to be settled",
-        "    for (int state = JOB_HANDED; state < JOB_STATES; state++) {\n"
-        "        for (list_link *link = e->jobs[state].first; link != NULL; link = link->next)\n"
-        "            known[count++]",
-        "    for (int state = JOB_HANDED; state < JOB_FINISHED; state++) {\n"
-        "        for (list_link *link = e->jobs[state].first; link != NULL; link = link->next)\n"
+        "            if (!job->lost)\n                known[count++]",
+        "            if (!job->lost && job->state < JOB_FINISHED)\n                known[count++]"),
+    "known_with_lost": (
+        "engine_claim.c", "an adoption passes over what was lost and still runs",
+        "            if (!job->lost)\n                known[count++]",
         "            known[count++]"),
     "retry_unexpected": (
         "engine_reply.c", "nothing wakes the worker for its own retry",

@@ -136,6 +136,19 @@ static bool claim_under_way(const worker *who, const sentence *but)
     return false;
 }
 
+/* Whether the worker knows of the job only that its claim was lost, though it still runs. */
+static bool only_lost(const worker *who, int64_t id)
+{
+    bool lost = false;
+
+    for (const body *b = who->bodies; b != NULL; b = b->next) {
+        if (b->token.id == id && !b->forgotten && !b->told_lost)
+            return false;
+        lost |= b->token.id == id && !b->forgotten;
+    }
+    return lost;
+}
+
 static void claim_sent(worker *who, const sentence *s)
 {
     world *w = who->world;
@@ -149,6 +162,11 @@ static void claim_sent(worker *who, const sentence *s)
     if (who->config.only_job != 0 && (!adopts || s->of.adopt.only != who->config.only_job))
         violated(w, "I2: worker %d claims, and was made for job %lld", (int)who->serial,
                  (long long)who->config.only_job);
+    for (size_t i = 0; adopts && i < s->of.adopt.known_count; i++) {
+        if (only_lost(who, s->of.adopt.known[i]))
+            violated(w, "I1: worker %d adopts, but not job %lld, whose claim it knows to be lost",
+                     (int)who->serial, (long long)s->of.adopt.known[i]);
+    }
     if (adopts)
         who->adopt_due = who->adopt_soon = false;
 }
