@@ -43,6 +43,7 @@ typedef struct stage {
     int64_t sweep_us;              /* what one takes longer than another claim */
     uint32_t picked;               /* the entrypoint of the row lane */
     bool large, deaf, front;
+    bool lost;           /* the jobs of a lost lease are another's */
     int64_t next_behind; /* where the next claim that is said begins, if this is -1 */
     size_t urgent;       /* of the jobs of the next lease, so many are of a higher priority */
     size_t urgent_each;  /* of so many leases one brings such a job; 0: none does */
@@ -234,7 +235,7 @@ static inline void answer(stage *s, int lane)
         if (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM)
             reply.row_count = make_rows(s, said, rows);
         if (said->kind == SENTENCE_SETTLE || said->kind == SENTENCE_CONCLUDE ||
-            said->kind == SENTENCE_RESOLVE) {
+            (said->kind == SENTENCE_RESOLVE && !s->lost)) {
             for (size_t i = 0; i < said->of.settle.count; i++) {
                 if (said->kind == SENTENCE_CONCLUDE &&
                     said->of.settle.items[i].status != PGQ_STATUS_PICKED)

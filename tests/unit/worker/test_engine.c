@@ -27,24 +27,61 @@ static int silent_lane(const stage *s)
     return 0;
 }
 
-static void orphans_are_resolved_while_claims_come_back_full(void **state)
+/* Both kinds of claims come back full. Loses a lease of which a job runs on. */
+static void lose_lease(stage *s)
 {
     pgq_error error = PGQ_ERROR_INIT;
+
+    open_stage(s, 2, 250 * MS);
+    s->lease_rows = s->claim_rows = BATCH;
+    work(s, SECOND, MS);
+    s->held = 0;
+    for (int i = 0; i < 100 && (s->held == 0 || silent_lane(s) == 0); i++)
+        work(s, MS, MS);
+    assert_true(silent_lane(s) > 0); /* its lease has a job that runs */
+    assert_int_equal(s->said[SENTENCE_RESOLVE], 0);
+    engine_lane_lost(s->e, s->now_us, silent_lane(s), &error);
+    carry_out(s);
+}
+
+static void orphans_are_resolved_while_claims_come_back_full(void **state)
+{
     stage s;
 
     (void)state;
-    open_stage(&s, 2, 250 * MS);
-    s.lease_rows = s.claim_rows = BATCH;
-    work(&s, SECOND, MS);
-    s.held = 0;
-    for (int i = 0; i < 100 && (s.held == 0 || silent_lane(&s) == 0); i++)
-        work(&s, MS, MS);
-    assert_true(silent_lane(&s) > 0); /* its lease has a job that runs */
-    assert_int_equal(s.said[SENTENCE_RESOLVE], 0);
-    engine_lane_lost(s.e, s.now_us, silent_lane(&s), &error);
-    carry_out(&s);
+    lose_lease(&s);
     work(&s, 2 * SECOND, MS);
     assert_in_range(s.said[SENTENCE_RESOLVE], 1, 2); /* what has ended, and what runs */
+    close_stage(&s);
+}
+
+/* Whether an adoption that was said by any lane passes over the job; false while there is none. */
+static bool adopts_but(const stage *s, int64_t id, bool *ret_passes)
+{
+    const sentence *said = NULL;
+
+    for (int lane = 1; said == NULL && lane < LANES; lane++)
+        said = said_by(s, lane, SENTENCE_ADOPT);
+    for (size_t i = 0; said != NULL && i < said->of.adopt.known_count; i++)
+        *ret_passes |= said->of.adopt.known[i] == id;
+    return said != NULL;
+}
+
+/* A claim may have picked it whose reply was lost as well. */
+static void a_job_that_runs_on_and_that_a_resolve_does_not_find_is_adopted(void **state)
+{
+    bool passes = false, adopted = false;
+    stage s;
+
+    (void)state;
+    lose_lease(&s);
+    s.lost = true;
+    for (int i = 0; i < 2000 && !adopted; i++) {
+        adopted = s.said[SENTENCE_RESOLVE] == 2 && adopts_but(&s, s.held, &passes);
+        work(&s, MS, MS);
+    }
+    assert_true(adopted);
+    assert_false(passes);
     close_stage(&s);
 }
 
@@ -261,6 +298,7 @@ int main(void)
         cmocka_unit_test(an_old_answer_says_nothing_of_the_ping_that_is_under_way),
         cmocka_unit_test(silent_workers_jobs_are_looked_for_while_leases_come_back_full),
         cmocka_unit_test(orphans_are_resolved_while_claims_come_back_full),
+        cmocka_unit_test(a_job_that_runs_on_and_that_a_resolve_does_not_find_is_adopted),
         cmocka_unit_test(a_lease_ends_before_a_worker_that_may_not_wait_any_longer_does),
         cmocka_unit_test(a_deaf_worker_looks_more_often_for_what_leases_bring),
         cmocka_unit_test(large_jobs_leave_room_for_claims_of_the_row_lane),
