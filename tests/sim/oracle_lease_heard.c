@@ -56,7 +56,8 @@ static void commit_heard(connection *c, const sentence_reply *r)
     if (r->refused)
         lease->refused = lease->lost_heard = true;
     else
-        lease->ended_heard = true;
+        lease->ended_heard =
+            !lease->lost_heard; /* a claim had shown it to be lost: resolves tell */
     land_all(lease, true);
     if (r->refused)
         return;
