@@ -50,14 +50,15 @@ static size_t pool_target(const engine *e)
 
 /* Everything that is picked for us: it is not to be taken from ourselves. What was lost and still
  * runs is not: if its row is picked for us, then by a claim whose reply was lost. */
-static size_t collect_known(engine *e, int64_t *known)
+static size_t collect_known(engine *e, int64_t *known, bool adopts)
 {
     size_t count = 0;
 
     for (int state = JOB_HANDED; state < JOB_STATES; state++) {
         for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
-            const engine_job *job = LIST_ENTRY(link, engine_job, link);
+            engine_job *job = LIST_ENTRY(link, engine_job, link);
 
+            job->passed_over |= adopts;
             if (!job->lost)
                 known[count++] = job->token.id;
         }
@@ -115,7 +116,7 @@ void engine_add_adopt(engine *e, int64_t now_us, engine_lane *lane)
     s->of.adopt.batch = (int32_t)base_min_i64(e->config.batch_size, (int64_t)free_records);
     s->of.adopt.only = e->config.only_job;
     s->of.adopt.known = lane->known;
-    s->of.adopt.known_count = collect_known(e, lane->known);
+    s->of.adopt.known_count = collect_known(e, lane->known, true);
     s->of.adopt.ghosts = lane->ghosts;
     s->of.adopt.ghost_count = e->ghost_count;
     for (size_t i = 0; i < e->ghost_count; i++)
@@ -367,7 +368,7 @@ static void claim_rows(engine *e, int64_t now_us, engine_lane *lane)
     }
     if (stale) {
         s->of.claim.known = lane->known;
-        s->of.claim.known_count = collect_known(e, lane->known);
+        s->of.claim.known_count = collect_known(e, lane->known, false);
         /* else the next one looks too; but it may be the only thing to look for */
         if (s->of.claim.shares == NULL || s->of.claim.share_count == claimable(e))
             e->stale_look_at_us = now_us + base_min_i64(STALE_LOOK_US, e->silence_us);

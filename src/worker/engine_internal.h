@@ -36,6 +36,7 @@ typedef struct engine_job {
     bool refused;       /* its outcome is, whatever is written: it is picked first, to be kept */
     bool moving;        /* what makes a picked job of it is under way */
     bool dropped;       /* while it moves: it is to be given back */
+    bool passed_over;   /* an adoption has left it out, as it was known */
     bool large;         /* it was claimed by its id, for its size */
     row_place where;    /* of a leased one: its row */
     int64_t picked_us;  /* likewise, the server's time of the claim */

@@ -112,6 +112,8 @@ static void drop_leased(engine *e, engine_job *job)
         job->lease->lease.released = true;
     else
         engine_want_sweep(e);
+    if (job->orphan && job->passed_over)
+        engine_back_unseen(e); /* a claim may have picked it whose reply was lost */
     engine_forget(e, job);
 }
 
@@ -427,6 +429,7 @@ void engine_job_begin(engine *e, int64_t now_us, engine_lane *lease, bool large,
     job->alarm_us = CLOCK_NEVER;
     job->lost = job->uncertain = job->timed_out = job->told_to_stop = false;
     job->refused = job->moving = job->dropped = job->maybe_picked = false;
+    job->passed_over = false;
     job->large = large;
     job->priority = row->priority;
     join_lease(job, lease, row);

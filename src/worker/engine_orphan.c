@@ -21,6 +21,8 @@ static void stand_still(engine *e, engine_job *job)
         return;
     e->counts.released++;
     engine_want_sweep(e);
+    if (job->passed_over)
+        engine_back_unseen(e);
     engine_forget(e, job);
 }
 

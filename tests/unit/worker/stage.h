@@ -44,6 +44,7 @@ typedef struct stage {
     uint32_t picked;               /* the entrypoint of the row lane */
     bool large, deaf, front;
     bool lost;           /* the jobs of a lost lease are another's */
+    bool refuses;        /* to resolve them */
     int64_t next_behind; /* where the next claim that is said begins, if this is -1 */
     size_t urgent;       /* of the jobs of the next lease, so many are of a higher priority */
     size_t urgent_each;  /* of so many leases one brings such a job; 0: none does */
@@ -232,6 +233,8 @@ static inline void answer(stage *s, int lane)
         reply.rows = rows;
         reply.places = places;
         reply.stamps = stamps;
+        reply.refused = said->kind == SENTENCE_RESOLVE && s->refuses;
+        reply.class = SQLSTATE_TRANSIENT;
         if (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM)
             reply.row_count = make_rows(s, said, rows);
         if (said->kind == SENTENCE_SETTLE || said->kind == SENTENCE_CONCLUDE ||

@@ -85,6 +85,45 @@ static void a_job_that_runs_on_and_that_a_resolve_does_not_find_is_adopted(void 
     close_stage(&s);
 }
 
+/* Likewise; and the job that rests is given back unresolved, as the worker ends. */
+static void an_orphan_that_an_adoption_has_passed_over_is_looked_for_when_it_is_given_back(
+    void **state)
+{
+    pgq_error error = PGQ_ERROR_INIT;
+    bool passes = false, adopted = false;
+    size_t before;
+    stage s;
+
+    (void)state;
+    lose_lease(&s);
+    s.refuses = true;
+    for (size_t i = 0; i < s.started_count; i++) {
+        if (s.started[i].id == s.held)
+            engine_resting(s.e, s.now_us, s.started[i].job, 60 * SECOND);
+    }
+    for (int lane = 1; lane < LANES && !adopted; lane++) {
+        for (int i = 0; i < 1000 && said_by(&s, lane, SENTENCE_CLAIM) == NULL; i++)
+            work(&s, MS, MS);
+        s.flights[lane] = NULL;
+        engine_lane_lost(s.e, s.now_us, lane, &error);
+        carry_out(&s);
+        for (int i = 0; i < 1000 && !adopted; i++) {
+            adopted = adopts_but(&s, s.held, &passes);
+            work(&s, MS, MS);
+        }
+    }
+    assert_true(adopted && passes);
+    work(&s, SECOND, MS);
+    before = s.said[SENTENCE_ADOPT];
+    engine_stop(s.e, s.now_us);
+    carry_out(&s);
+    s.refuses = false;
+    for (int i = 0; i < 1000 && !s.finished; i++)
+        work(&s, MS, MS);
+    assert_in_range(s.said[SENTENCE_ADOPT] - before, 1, 2);
+    close_stage(&s);
+}
+
 static void a_lease_ends_before_a_worker_that_may_not_wait_any_longer_does(void **state)
 {
     stage s;
@@ -299,6 +338,8 @@ int main(void)
         cmocka_unit_test(silent_workers_jobs_are_looked_for_while_leases_come_back_full),
         cmocka_unit_test(orphans_are_resolved_while_claims_come_back_full),
         cmocka_unit_test(a_job_that_runs_on_and_that_a_resolve_does_not_find_is_adopted),
+        cmocka_unit_test(
+            an_orphan_that_an_adoption_has_passed_over_is_looked_for_when_it_is_given_back),
         cmocka_unit_test(a_lease_ends_before_a_worker_that_may_not_wait_any_longer_does),
         cmocka_unit_test(a_deaf_worker_looks_more_often_for_what_leases_bring),
         cmocka_unit_test(large_jobs_leave_room_for_claims_of_the_row_lane),
