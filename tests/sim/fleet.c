@@ -322,6 +322,7 @@ void fleet_begin(world *w, bool may_drain, int64_t only_job)
         .hampered_us = -BACKOFF_US,
         .held_up_us = -BACKOFF_US,
         .claim_lost_us = -GHOST_US - BACKOFF_US,
+        .adopt_refused_us = -BACKOFF_US,
         .lanes_lost_us = CLOCK_NEVER,
         .control_lost_us = CLOCK_NEVER,
         .deaf_noted_us = CLOCK_NEVER,

@@ -206,6 +206,12 @@ bool oracle_has_orphan(const worker *who, int64_t id)
     return orphan_of(who, NULL, id) != NULL;
 }
 
+/* It goes on as a picked job, and its worker has heard so. */
+static bool known_as_picked(const body *b)
+{
+    return b->claim->demoted && (b->kept || b->claim->lease->ended_heard);
+}
+
 /* The record whose job, unchanged, another session of its worker has claimed: its lease is lost,
  * whether its lane knows or not. */
 static body *record_of(const worker *who, const claim_record *claim)
@@ -214,7 +220,7 @@ static body *record_of(const worker *who, const claim_record *claim)
         const claim_record *first = b->claim;
 
         if (first != claim && b->token.id == claim->token.id && !b->forgotten && !b->told_lost &&
-            !(b->abandoned && first->settled) && first->lease != NULL && !first->demoted &&
+            !(b->abandoned && first->settled) && first->lease != NULL && !known_as_picked(b) &&
             first->attempts == claim->attempts &&
             (claim->lease == NULL || first->token.updated == claim->token.updated))
             return b;

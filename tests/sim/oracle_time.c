@@ -216,16 +216,16 @@ static void check_stopping(const worker *who)
 {
     world *w = who->world;
     int64_t since_us = base_max_i64(who->stop_us, who->frozen_until_us);
+    int64_t done_us = base_max_i64(base_max_i64(who->done_since_us, who->frozen_until_us),
+                                   base_max_i64(who->disturbed_us, who->claim_lost_us + GHOST_US));
 
     if (!who->alive || w->now_us < who->frozen_until_us)
         return;
     if (who->hurried_us != CLOCK_NEVER &&
         w->now_us > base_max_i64(who->hurried_us, who->frozen_until_us) + HURRY_US)
         violated(w, "I4: worker %d was hurried and has not ended", (int)who->serial);
-    if (who->done_since_us != CLOCK_NEVER &&
-        w->now_us > base_max_i64(base_max_i64(who->done_since_us, who->frozen_until_us),
-                                 base_max_i64(who->disturbed_us, who->claim_lost_us + GHOST_US)) +
-                        DONE_US)
+    done_us = base_max_i64(done_us, who->adopt_refused_us + BACKOFF_US);
+    if (who->done_since_us != CLOCK_NEVER && w->now_us > done_us + DONE_US)
         violated(w, "I4: worker %d, asked to stop, has nothing left to do and does not end",
                  (int)who->serial);
     if (!who->stopping || who->lanes_lost_us == CLOCK_NEVER)

@@ -219,6 +219,8 @@ static void refused_for(connection *c, const sentence *s, fault why)
 
     who->refusals++;
     who->held_up_us = base_max_i64(who->held_up_us, w->now_us);
+    if (s->kind == SENTENCE_ADOPT && class_of(why) == SQLSTATE_TRANSIENT)
+        who->adopt_refused_us = w->now_us;
     if (c->lane == 0 && (s->kind == SENTENCE_LISTEN || s->kind == SENTENCE_PING))
         oracle_listen_hurt(who, w->now_us);
     if (s->kind == SENTENCE_ANNOUNCE && s->of.announce.done) {

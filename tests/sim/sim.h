@@ -275,14 +275,15 @@ struct worker {
     int64_t tick_at_us;
     int tick_generation; /* earlier timers count no more */
     int64_t listening_since_us, missed_us;
-    int64_t disturbed_us;    /* the latest fault that may cost it time or claims */
-    int64_t hampered_us;     /* the latest that may only make its next statements wait */
-    int64_t listen_hurt_us;  /* until then its listener may rightly be thought deaf */
-    int64_t held_up_us;      /* until when a claiming lane of it waits, or something was refused */
-    int64_t claim_lost_us;   /* when the reply to a claim was lost */
-    int64_t lanes_lost_us;   /* since when no lane can claim or settle; CLOCK_NEVER: one can */
-    int64_t idle_since_us;   /* CLOCK_NEVER: it is not idle */
-    int64_t claims_since_us; /* the same, without regard to the control lane */
+    int64_t disturbed_us;     /* the latest fault that may cost it time or claims */
+    int64_t hampered_us;      /* the latest that may only make its next statements wait */
+    int64_t listen_hurt_us;   /* until then its listener may rightly be thought deaf */
+    int64_t held_up_us;       /* until when a claiming lane of it waits, or something was refused */
+    int64_t claim_lost_us;    /* when the reply to a claim was lost */
+    int64_t adopt_refused_us; /* for a while only */
+    int64_t lanes_lost_us;    /* since when no lane can claim or settle; CLOCK_NEVER: one can */
+    int64_t idle_since_us;    /* CLOCK_NEVER: it is not idle */
+    int64_t claims_since_us;  /* the same, without regard to the control lane */
     int64_t stop_us, hurried_us;
     int64_t done_since_us;   /* it stops and has nothing left; CLOCK_NEVER: it has, or does not */
     int64_t control_lost_us; /* since when it has no control lane; CLOCK_NEVER: it has one */
