@@ -23,7 +23,7 @@ from harness.programs import Failed  # noqa: E402
 from harness.server import Server  # noqa: E402
 from lib import program  # noqa: E402
 
-STANDARD = ("drain", "single1", "single8", "latency")
+STANDARD = ("drain", "bulk", "single1", "single8", "latency")
 EVERYTHING = tuple(cells.CELLS)
 
 

@@ -190,6 +190,8 @@ def test_a_budget_is_kept_or_missed_by_its_ratio_in_this_run():
     found = {budget["what"]: budget for budget in document["budgets"] if budget["policy"] == "full"}
     assert found["× the fastest peer"]["is"] == pytest.approx(1.6)
     assert found["× the fastest peer"]["verdict"] == "missed"
+    assert found["× the fastest peer"]["limit"] == pytest.approx(100 / 60)  # of the bare loop
+    assert found["WAL bytes a job"]["limit"] is None
     assert found["× PGQueuer"]["is"] == pytest.approx(3.2) and found["× PGQueuer"]["verdict"] == "ok"
     assert found["WAL bytes a job"]["verdict"] == "ok"
     assert found["of it with the defaults"]["verdict"] == "not measured"

@@ -59,8 +59,8 @@ def _other(document, cell, policy, against):
     return fastest_peer(document, cell)
 
 
-def _measure(document, cell, policy, figure, against):
-    ours = rounds(document, cell, f"ours, {policy}, best", figure)
+def _measure(document, cell, policy, figure, against, who="ours"):
+    ours = rounds(document, cell, f"{who}, {policy}, best", figure)
     if against is None:
         return summary(ours)["median"]
     theirs = rounds(document, cell, _other(document, cell, policy, against), figure)
@@ -72,12 +72,15 @@ def _measure(document, cell, policy, figure, against):
 
 
 def judge(document):
-    """Each budget of the cells that were measured, with what was found."""
+    """Each budget of the cells that were measured, with what was found; beside a peer also with what
+    the bare loop reaches: what no worker with this SQL can exceed by much."""
     for cell, policy, figure, against, bound, words in BUDGETS:
         if cell not in document["cells"]:
             continue
         found = _measure(document, cell, policy, figure, against)
         kept = None if found is None else found <= bound if figure in LESS else found >= bound
         yield {"cell": cell, "policy": policy, "what": words, "is": found, "bound": bound,
+               "limit": _measure(document, cell, policy, figure, against, "bare loop")
+               if against in ("peer", "pgqueuer") else None,
                "at_most": figure in LESS,
                "verdict": "not measured" if kept is None else "ok" if kept else "missed"}
