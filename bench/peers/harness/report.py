@@ -212,7 +212,8 @@ def _configurations(document):
 NOTES = """The full, terminal and failures of ours and of the bare loop are log policies: what of a job stays in
 the log table. River, pg-boss and Awa keep finished jobs; Graphile Worker and Procrastinate (with these settings)
 delete them and record nothing; PGQueuer writes the rows of `full`. The bare loop is a C program with the SQL of
-ours and nothing around it: the limit. Jobs are counted by what is left in the database; for Awa, by what is claimed.
+ours and nothing around it: the limit. It enqueues with fewer columns, and many by a COPY of text, where ours is
+binary. Jobs are counted by what is left in the database; for Awa, by what is claimed.
 """
 
 
@@ -228,7 +229,7 @@ def page(document):
                   cell_table(document, cell) + "\n", verdicts(document, cell) + "\n"]
     if document["budgets"]:
         parts += ["## What we promise\n", "Where we are compared with a peer, the last figure is what the bare"
-                  " loop, with the same SQL and nothing around it, reaches in this run.\n",
+                  " loop reaches in this run.\n",
                   budget_table(document) + "\n"]
     return "\n".join(part for part in parts if part.strip())
 

@@ -158,7 +158,7 @@ def bare_ways(build, folder):
     produce = install.c_program(folder, "produce", ["bare/produce.c"], *libpq)
     for policy in POLICIES:
         yield Way("bare", f"bare loop, {policy}", "best",
-                  f"batch {BARE_BATCH}, {BARE_LANES} connections, cursor; COPY", OURS_ABOUT[policy],
+                  f"batch {BARE_BATCH}, {BARE_LANES} connections, cursor; COPY of text", OURS_ABOUT[policy],
                   (build / "bare", "bench", policy, str(BARE_BATCH), str(BARE_LANES), "cursor"),
                   (produce, policy), drain="drain 0", listen="listen", cells=_policy_cells(policy))
 
