@@ -49,7 +49,8 @@ static size_t pool_target(const engine *e)
 }
 
 /* Everything that is picked for us: it is not to be taken from ourselves. What was lost and still
- * runs is not: if its row is picked for us, then by a claim whose reply was lost. */
+ * runs is not: if its row is picked for us, then by a claim whose reply was lost. An adoption notes
+ * in each job that it has left it out. */
 static size_t collect_known(engine *e, int64_t *known, bool adopts)
 {
     size_t count = 0;

@@ -99,8 +99,7 @@ void engine_finish_again(engine *e, engine_job *job)
     engine_move(e, job, job->orphan ? JOB_DONE : JOB_FINISHED);
 }
 
-/* It stays queued: its row is free when the lease ends, or already. */
-static void drop_leased(engine *e, engine_job *job)
+void engine_drop_leased(engine *e, engine_job *job)
 {
     if (job->moving || job->uncertain || job->maybe_picked) {
         job->dropped = true; /* it may be picked by now, or will be */
@@ -124,7 +123,7 @@ void engine_give_back(engine *e, int64_t now_us, engine_job *job)
     else if (job->cancelled)
         finish_cancelled(e, now_us, job);
     else if (job->lease != NULL || job->orphan)
-        drop_leased(e, job);
+        engine_drop_leased(e, job);
     else
         engine_move(e, job, JOB_GIVEN);
 }

@@ -12,18 +12,12 @@ static void doubt(engine_job *job)
     job->maybe_picked |= job->moving;
 }
 
-/* Nothing of it is under way any more. One that was found unstarted meanwhile, and that nothing can
- * have picked, is free. */
+/* Nothing of it is under way any more; one that was found unstarted meanwhile is to be given back. */
 static void stand_still(engine *e, engine_job *job)
 {
     job->moving = false;
-    if (!job->dropped || job->uncertain || job->maybe_picked)
-        return;
-    e->counts.released++;
-    engine_want_sweep(e);
-    if (job->passed_over)
-        engine_back_unseen(e);
-    engine_forget(e, job);
+    if (job->dropped)
+        engine_drop_leased(e, job);
 }
 
 void engine_lose_lease(engine *e, engine_lane *lane, bool sent)
