@@ -364,8 +364,8 @@ void engine_answers_tick(engine *e, int64_t now_us);
 /* `lease`: the lane that has leased it, or NULL. */
 void engine_job_begin(engine *e, int64_t now_us, engine_lane *lease, bool large,
                       const claimed_row *row);
-/* It stays queued: its row is free when its lease ends, or already; or that is seen later, as it may
- * be picked. */
+/* It stays queued: its row is free when its lease ends, or already; or that is seen later, as it
+ * may be picked. */
 void engine_drop_leased(engine *e, engine_job *job);
 /* Revoked or never started: it waits to be released, or is written as cancelled. */
 void engine_give_back(engine *e, int64_t now_us, engine_job *job);

@@ -12,7 +12,8 @@ static void doubt(engine_job *job)
     job->maybe_picked |= job->moving;
 }
 
-/* Nothing of it is under way any more; one that was found unstarted meanwhile is to be given back. */
+/* Nothing of it is under way any more; one that was found unstarted meanwhile is to be given back.
+ */
 static void stand_still(engine *e, engine_job *job)
 {
     job->moving = false;
