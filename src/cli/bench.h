@@ -220,6 +220,7 @@ typedef struct bench_fleet {
 /* What a fleet has done since it began, or the bare loop. */
 typedef struct bench_work {
     int64_t jobs;
+    int64_t timed; /* those of them that the seconds are of */
     double seconds, cpu_us, rss_mib;
 } bench_work;
 

@@ -120,7 +120,7 @@ static bool read_work(const char *line, bench_work *work)
     /* NOLINTNEXTLINE(cert-err34-c): numbers of our own program, within their types */
     if (sscanf(line, "drained %lld %lf %lld %lld", &jobs, &seconds, &cpu_us, &peak_kib) != 4)
         return false;
-    work->jobs = jobs;
+    work->jobs = work->timed = jobs;
     work->seconds = seconds;
     work->cpu_us = (double)cpu_us;
     work->rss_mib = (double)peak_kib / 1024;

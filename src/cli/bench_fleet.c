@@ -154,6 +154,7 @@ pgq_code bench_fleet_start(bench *b, const bench_way *way, bench_fleet *fleet, p
         return error_set(err, PGQ_E_LIMIT, "the DSN is longer than %d bytes", BENCH_DSN_BYTES - 1);
     (void)snprintf(shared->schema, sizeof(shared->schema), "%s", b->db.schemas[way->place]);
     shared->task = tasks[b->kind];
+    shared->workers = b->workers;
     shared->lane = way->lane;
     shared->policy = way->policy;
     if (!way->plain) {
@@ -237,6 +238,20 @@ static void signal_all(const bench_fleet *fleet, int number)
     }
 }
 
+/* A fleet's rate is that of all of it: while some of its workers still connect, the others have the
+ * server to themselves, or wait for the connecting ones. So it is counted from the moment when each
+ * has begun a job; unless most jobs were done by then. */
+static void time_whole_fleet(const bench_fleet *fleet, int64_t end_us, bench_work *work)
+{
+    const bench_shared *shared = fleet->shared;
+    int64_t all_us = atomic_load(&shared->all_us);
+
+    if (all_us == 0 || end_us <= all_us || shared->all_jobs > work->jobs / 2)
+        return;
+    work->timed = work->jobs - shared->all_jobs;
+    work->seconds = (double)(end_us - all_us) / 1e6;
+}
+
 static void add_work(const bench_fleet *fleet, bench_work *work)
 {
     int64_t first_us = CLOCK_NEVER, end_us = 0;
@@ -255,8 +270,10 @@ static void add_work(const bench_fleet *fleet, bench_work *work)
         if ((double)slot->peak_bytes / 1048576 > work->rss_mib)
             work->rss_mib = (double)slot->peak_bytes / 1048576;
     }
+    work->timed = work->jobs;
     if (end_us > first_us)
         work->seconds = (double)(end_us - first_us) / 1e6;
+    time_whole_fleet(fleet, end_us, work);
 }
 
 void bench_fleet_end(bench_fleet *fleet, bench_work *work)

@@ -99,7 +99,7 @@ static pgq_code measure_drain(bench *b, bench_way *way, pgq_error *err)
         code = check_drained(b, way, &work, err);
     if (code != PGQ_OK)
         return code;
-    bench_note(way, BENCH_RATE, rate(work.jobs, work.seconds));
+    bench_note(way, BENCH_RATE, rate(work.timed, work.seconds));
     note_costs(way, &work, &before, &after);
     return PGQ_OK;
 }

@@ -34,6 +34,7 @@ typedef struct bench_slot {
     atomic_int state;
     atomic_llong first_us; /* its first handler's start, on the monotonic clock; 0: none yet */
     int64_t first_cpu_us;  /* the process's CPU time at about that moment */
+    atomic_llong begun;    /* handlers, until `all_us` and of several workers */
     int64_t end_us, end_cpu_us, peak_bytes;
     int64_t jobs;
     pgq_code code; /* of the run, with its error */
@@ -46,6 +47,7 @@ struct bench_shared {
     char dsn[BENCH_DSN_BYTES];
     char schema[32];
     bench_task task;
+    int workers;
     pgq_lane lane;
     pgq_log_policy policy;
     int batch_size, lanes, threads; /* 0: the default */
@@ -56,6 +58,9 @@ struct bench_shared {
     atomic_llong started;      /* handlers, of all workers */
     atomic_llong base, target; /* asked: a step begins after `base` and ends at `target` */
     atomic_llong base_us, target_us;
+    atomic_int workers_begun; /* those whose first handler has started */
+    atomic_llong all_us;      /* when the last one's has; 0: not yet, or there is but one */
+    int64_t all_jobs;         /* handlers that had started by then; written before `all_us` */
     bench_slot slots[BENCH_WORKERS_MAX];
     atomic_llong samples_us[BENCH_SAMPLES_MAX];
 };

@@ -71,12 +71,31 @@ static void note_first(bench_slot *slot)
         slot->first_cpu_us = cpu_us();
 }
 
+/* Until each worker has begun a job. */
+static void count_begun(const bench_child *child)
+{
+    bench_shared *shared = child->shared;
+    int64_t jobs = 0;
+
+    if (atomic_fetch_add(&child->slot->begun, 1) > 0)
+        return;
+    if (atomic_fetch_add(&shared->workers_begun, 1) + 1 < shared->workers)
+        return;
+    for (int i = 0; i < shared->workers; i++)
+        jobs += atomic_load(&shared->slots[i].begun);
+    shared->all_jobs = jobs;
+    atomic_store(&shared->all_us, clock_monotonic_us());
+}
+
 static pgq_outcome drain_one(pgq_job *job, void *user)
 {
     const bench_child *child = user;
+    bench_shared *shared = child->shared;
 
     (void)job;
     note_first(child->slot);
+    if (shared->workers > 1 && atomic_load_explicit(&shared->all_us, memory_order_relaxed) == 0)
+        count_begun(child);
     return pgq_done();
 }
 
