@@ -12,7 +12,7 @@ import pytest
 from lib.pooler import Pooler
 from lib.refusal import CANNOT_CONNECT, DONE, USAGE, assert_refused
 
-SLOW_MS = 8
+SLOW_MS = 40
 BURN = ("DO $$ BEGIN FOR i IN 1..100001 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$")
 
 

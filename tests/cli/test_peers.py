@@ -240,8 +240,8 @@ def small_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("peers")
     program.require_program()
     subprocess.run(
-        [sys.executable, PEERS / "run.py", "--only", "ours,bare", "--rounds", "1", "--warm-ms", "50", "--run-ms",
-         "200", "--cells", ",".join(CELLS), "--no-fsync", "--out", out], check=True, timeout=RUN_SECONDS)
+        [sys.executable, PEERS / "run.py", "--only", "ours,bare", "--rounds", "1", "--warm-ms", "200", "--run-ms",
+         "500", "--cells", ",".join(CELLS), "--no-fsync", "--out", out], check=True, timeout=RUN_SECONDS)
     return out, json.loads((out / "results" / "peers.json").read_text())
 
 

@@ -70,7 +70,7 @@ def test_killed_workers_in_a_row_lose_nothing(queue_db, produce, spawn_worker, j
     running ones."""
     options = ("--threads", "4", "--batch-size", "20", "--heartbeat-timeout",
                str(HEARTBEAT))
-    ids = produce(queue_db, [NewJob("sleep", b"3")] * 1000)
+    ids = produce(queue_db, [NewJob("sleep", b"3")] * 2500)
     kills = 0
     in_flight = 0
     for round_number in range(4):
@@ -92,15 +92,17 @@ def test_killed_workers_in_a_row_lose_nothing(queue_db, produce, spawn_worker, j
     drained(queue_db)
     last.stop_cleanly()
     invariants.check_kept(queue_db, ids)
-    assert invariants.check_single(journal, ids, extra=in_flight) == in_flight > 0
-    assert queue_db.log_counts()["successful"] == 1000
+    again = invariants.check_single(journal, ids, extra=in_flight)
+    # A pooler may have had a settle to pass on, though all its sessions were idle.
+    assert 0 < again <= in_flight and (way.name == "pooled" or again == in_flight)
+    assert queue_db.log_counts()["successful"] == 2500
 
 
 def test_ended_backends_cost_the_worker_only_its_connections(
     queue_db, produce, spawn_worker, journal
 ):
     worker = spawn_worker(queue_db, "--heartbeat-timeout", "5", args=["sleep"])
-    ids = produce(queue_db, [NewJob("sleep", b"2")] * 3000)
+    ids = produce(queue_db, [NewJob("sleep", b"2")] * 6000)
     terminated = 0
     for _ in range(5):
         journal.wait_runs(len(journal.runs()) + 50)
@@ -118,14 +120,14 @@ def test_ended_backends_cost_the_worker_only_its_connections(
     assert worker.events("connection.lost")
     invariants.check_kept(queue_db, ids)
     invariants.check_single(journal, ids)
-    assert queue_db.log_counts()["successful"] == 3000
+    assert queue_db.log_counts()["successful"] == 6000
 
 
 def test_a_killed_backend_restarts_the_server_and_loses_nothing(
     own_cluster, own_queue_db, produce, spawn_worker, journal
 ):
     worker = spawn_worker(own_queue_db, "--heartbeat-timeout", "5", args=["sleep"])
-    ids = produce(own_queue_db, [NewJob("sleep", b"2")] * 2000)
+    ids = produce(own_queue_db, [NewJob("sleep", b"2")] * 5000)
     for kill in range(1, 4):  # how a lane learns of it is a matter of luck
         journal.wait_runs(len(journal.runs()) + 200)
         os.kill(worker_backends(own_queue_db)[0], signal.SIGKILL)

@@ -63,7 +63,7 @@ def test_heartbeats_and_the_listener_survive_a_cut_at_every_message(
     queue_db, proxy, produce, spawn_worker, journal
 ):
     """A job runs longer than the heartbeat timeout: in spite of every cut it looks alive."""
-    timeout = 1.2
+    timeout = 2.0
     worker = spawn_worker(proxy.dsn(queue_db), "--lanes", "1", "--threads", "4",
                           "--heartbeat-timeout", str(timeout), "--dequeue-timeout", "600",
                           args=["sleep", "ok"])
@@ -76,7 +76,7 @@ def test_heartbeats_and_the_listener_survive_a_cut_at_every_message(
 
     def jobs(boundary):
         beats = boundary is None or boundary.statement == "beat_row"
-        return [NewJob("ok", b""), NewJob("sleep", b"700" if beats else b"1")]
+        return [NewJob("ok", b""), NewJob("sleep", b"1150" if beats else b"1")]
 
     sweep = Sweep(queue_db, proxy, produce, jobs, watch)
     sweep.run(lambda role, at: at.statement == "ping" or (

@@ -88,4 +88,7 @@ def test_leases_survive_a_cut_at_every_message(queue_db, proxy, produce, spawn_w
     check_each_ran_once(queue_db, journal, sweep, retried="retry_once")
     # Adopting a claim whose reply was lost is another claim.
     adopted = sum(int(re.search(r"jobs=(\d+)", line)[1]) for line in worker.events("claim.adopted"))
-    assert adopted > 0 and queue_db.log_counts()["picked"] == len(journal.runs()) + adopted
+    counts = queue_db.log_counts()
+    # Of a lease, picked and given back unstarted, as may be on a busy machine.
+    back = counts["queued"] - len(sweep.ids) - sweep.made["retry_once"]
+    assert adopted > 0 and back >= 0 and counts["picked"] == len(journal.runs()) + adopted + back

@@ -10,8 +10,8 @@ from lib.producers import Run, check
 from lib.standby import Standby
 from lib.waiting import wait_until
 
-THREADS, JOBS = 16, 250  # of the producer, whose jobs nobody runs
-WORKED = 1500
+THREADS, JOBS = 16, 1000  # of the producer, whose jobs nobody runs
+WORKED = 3000
 
 
 @pytest.fixture

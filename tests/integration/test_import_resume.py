@@ -145,7 +145,8 @@ def test_a_long_import_killed_again_and_again_has_each_line_once_in_little_memor
 
 
 def test_killed_between_its_jobs_and_its_position_a_chunk_is_not_there(extras_db, start, tmp_path):
-    file, rejects = write_file(tmp_path / "jobs.jsonl", 60_000), tmp_path / "rejects"
+    lines = 200_000
+    file, rejects = write_file(tmp_path / "jobs.jsonl", lines), tmp_path / "rejects"
     process = start(extras_db, file, "--rejects", rejects)
     wait_until(lambda: position(extras_db) >= 2, 60)
     with extras_db.connect(autocommit=False) as holder:
@@ -157,7 +158,7 @@ def test_killed_between_its_jobs_and_its_position_a_chunk_is_not_there(extras_db
         assert extras_db.job_count() == jobs
     last = start(extras_db, file, "--rejects", rejects)
     assert last.wait(120) == 1, last.log()
-    assert_each_line_once(extras_db, rejects, 60_000)
+    assert_each_line_once(extras_db, rejects, lines)
 
 
 def test_a_named_stream_that_is_cut_goes_on_where_it_was(extras_db, start, tmp_path):

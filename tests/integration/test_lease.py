@@ -42,8 +42,9 @@ def test_a_refused_settle_writes_nothing_of_its_batch_and_the_bad_row_ends_alone
     with Proxy(cluster) as proxy:
         talk = Talk()
         proxy.arm(talk)
-        worker = spawn_worker(proxy.dsn(queue_db), *lane(0.25 * SLOW), "--threads", "2", "--batch-size", "15",
-                              args=["sleep"])
+        # One lane: what another one leases besides may leave no room for the claim behind the settle.
+        worker = spawn_worker(proxy.dsn(queue_db), *lane(0.25 * SLOW), "--lanes", "1", "--threads", "2",
+                              "--batch-size", "15", args=["sleep"])
         warm_up(queue_db, produce, NewJob("sleep", b"0"))
         before = len(journal.runs())
         bad = queue_db.value("SELECT nextval('pgqueuer_id_seq') + 10")
@@ -76,16 +77,21 @@ def test_a_job_that_outlives_its_lease_goes_on_as_a_picked_one_and_every_time_is
 ):
     """`picked` in the log is the time of the claim, the row's are those of the demotion, the end's that
     of the settle."""
-    lease, run_ms = 0.6, 1700
+    lease, run_ms = 0.6, 2600  # it runs on for longer than the time between two beats, 1.2 s
     worker = spawn_worker(queue_db, *lane(lease), "--heartbeat-timeout", "2.4", "--threads", "2",
                           args=["sleep"])
     begin = queue_db.value("SELECT clock_timestamp()")
     slow, quick = produce(queue_db, [NewJob("sleep", str(run_ms).encode()), NewJob("sleep", b"1")])
     journal.wait_runs(2)
-    demoted = wait_until(lambda: (queue_db.job(slow) or {}).get("status") == "picked"
-                         and queue_db.job(slow), 10, "the slow job is demoted")
+
+    def row_of_demoted():
+        job = queue_db.job(slow)
+        return job if job and job["status"] == "picked" else None
+
+    demoted = wait_until(row_of_demoted, 10, "the slow job is demoted")
     assert str(demoted["queue_manager_id"]) == worker.worker_id
     assert demoted["slot"] is None and demoted["attempts"] == 0
+
     def beaten_on():
         job = queue_db.job(slow)
         assert job is not None, "no heartbeat between the demotion and the end"
@@ -124,7 +130,7 @@ def test_what_has_not_started_at_the_deadline_never_starts_in_its_lease_and_is_a
     ids = set(warm_up(queue_db, produce, NewJob("sleep", b"0")))
     with queue_db.connect() as listener:
         listener.execute("LISTEN ch_pgqueuer")
-        slow = produce(queue_db, [NewJob("sleep", b"110")] * 12)
+        slow = produce(queue_db, [NewJob("sleep", b"200")] * 12)
         drained(queue_db)
         told = [notify.payload for notify in listener.notifies(timeout=0)]
     worker.stop_cleanly()
@@ -140,14 +146,15 @@ def test_what_has_not_started_at_the_deadline_never_starts_in_its_lease_and_is_a
 
 def check_starts(database, runs, lease):
     """Every run began within the lease that its job was claimed in. The `picked` row in the log has the
-    server's time of the claim, which is a moment after the worker's."""
+    server's time of the claim; the worker counts from its answer. What begins too late begins when the
+    second job of 200 ms has ended."""
     offset = time.time_ns() - time.monotonic_ns()
     assert runs
     for run in runs:
         claimed = database.value("SELECT extract(epoch FROM max(created)) FROM pgqueuer_log"
                                  " WHERE job_id = %s AND status = 'picked'", [run.job_id])
         late = (run.start_ns + offset) / 1e9 - float(claimed)
-        assert -0.05 < late < lease + 0.02, f"job {run.job_id} began {late:.3f} s after its claim"
+        assert -0.05 < late < lease + 0.09, f"job {run.job_id} began {late:.3f} s after its claim"
 
 
 def test_an_idle_neighbour_starts_what_a_lease_left_unstarted(queue_db, produce, spawn_worker, journal):

@@ -13,7 +13,7 @@ from lib.jobs import NewJob
 from lib.leases import drained, insert, warm_up
 from lib.waiting import wait_until
 
-BACKLOG = 20_000
+BACKLOG = 60_000
 RUN_MS = b"1"
 # The bounds: with a free horizon, and with one that is held. A machine with other work on it gets five
 # times the first.
@@ -37,10 +37,10 @@ class Saturated:
             self.lowered = insert(connection, "work", 3, b"0", priority=0, delay="1 hour")
             self.backlog = insert(connection, "work", BACKLOG, RUN_MS)
 
-    def wait_passed(self, share):
-        """Waits until so much of the backlog has been done, and returns a moment in between."""
-        at = self.backlog[int(BACKLOG * share)]
-        wait_until(lambda: not self.database.rows("SELECT 1 FROM pgqueuer WHERE id = %s", [at]), 30,
+    def wait_passed(self, place):
+        """Waits until that job of the backlog has been done."""
+        wait_until(lambda: not self.database.rows("SELECT 1 FROM pgqueuer WHERE id = %s",
+                                                  [self.backlog[place]]), 30,
                    "the worker passes the first jobs of the backlog")
 
     def saturated(self):
@@ -80,11 +80,11 @@ def test_what_the_cursors_have_passed_is_found_in_time_under_saturation(
     work = Saturated(queue_db, produce, spawn_worker, journal)
     waited = {}
 
-    touched = work.backlog[int(BACKLOG * 0.09):][:3]
+    touched = work.backlog[1800:1803]
     with queue_db.connect(autocommit=False) as toucher:
         toucher.execute("SELECT FROM pgqueuer WHERE id = ANY (%s) FOR UPDATE", [touched])
         toucher.rollback()
-    work.wait_passed(0.1)
+    work.wait_passed(2000)
     waited["locked before"] = work.wait_started(touched, time.monotonic_ns(), "rows locked before")
 
     work.late.commit()

@@ -10,6 +10,7 @@ import pytest
 
 from lib import invariants, program
 from lib.jobs import NewJob
+from lib.leases import open_gate
 from lib.netns import network_or_reason
 from lib.pooler import Pooler
 from lib.proxy import Proxy
@@ -258,7 +259,7 @@ def more_checks(proxy, count=4):
     wait_until(lambda: pings(proxy) >= before + count, 30, f"{count} health checks more")
 
 
-SHORT = 0.4
+SHORT = 1.5
 SHORT_CHECKS = ["--health-check-interval", str(SHORT), "--health-check-timeout", str(SHORT)]
 
 
@@ -284,11 +285,12 @@ def test_a_lane_that_waits_for_a_lock_does_not_make_the_listener_look_dead(
     """The only lane that claims waits to settle a job whose row somebody has locked."""
     with Proxy(cluster) as proxy:
         worker = start(SilentPath(queue_db, proxy), "--shutdown-on-listener-failure", "--lanes", "1",
-                       *NO_POLL, *SHORT_CHECKS)
-        [job_id] = produce(queue_db, [NewJob("sleep", b"300")])
+                       *NO_POLL, *SHORT_CHECKS, names=("ok", "gate"))
+        [job_id] = produce(queue_db, [NewJob("gate", b"")])
         journal.wait_runs(1)
         with queue_db.connect(autocommit=False) as holder:
             holder.execute("SELECT FROM pgqueuer WHERE id = %s FOR UPDATE", [job_id])
+            open_gate(journal)
             waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             wait_until(lambda: queue_db.value(waiting), 10, "the settle waits for the lock")
             more_checks(proxy)

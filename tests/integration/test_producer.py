@@ -56,7 +56,7 @@ def test_restarts_and_cuts_under_load_lose_and_double_no_acknowledged_job(
         kinds = ["terminate", "immediate", "cut_commit", "fast", "cut_answer", "crash", "reset",
                  "immediate", "terminate", "cut_answer", "fast", "cut_commit"]
         for number, kind in enumerate(kinds, 1):
-            reached = run.total * number // (len(kinds) + 1)
+            reached = run.total * number // (len(kinds) + 4)
             wait_until(lambda: run.count() >= reached or run.process.returncode is not None, 120 + JOBS,
                        lambda: f"{run.count()} of {reached} jobs have an outcome")
             if run.process.returncode is not None:
@@ -230,7 +230,7 @@ def test_an_outcome_that_cannot_be_asked_for_is_unknown_and_says_what_to_look_fo
 ):
     with Proxy(cluster) as proxy:
         stop = Stop(proxy, "backend")
-        run = run_producer(proxy.dsn(queue_db), 1, 1, timeout_ms=500, answer_timeout_ms=500)
+        run = run_producer(proxy.dsn(queue_db), 1, 1, timeout_ms=20_000, answer_timeout_ms=500)
         stop.wait()
         [(code, _, message)] = run.finish().values()
         stop.release()

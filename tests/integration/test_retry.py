@@ -138,7 +138,7 @@ def test_the_backoff_executor_retries_in_the_process_and_keeps_the_job(
 ):
     """The rests are longer than the heartbeat timeout, and than a lease, after which the job is a picked
     one; and an idle worker waits for its chance."""
-    options = ("--heartbeat-timeout", "1", "--dequeue-timeout", "0.2", "--threads", "1")
+    options = ("--heartbeat-timeout", "1.4", "--dequeue-timeout", "0.2", "--threads", "1")
     owner = spawn_worker(queue_db, *options, args=["job=fail,backoff=3:1500", "ok"])
     [job_id] = produce(queue_db, [NewJob("job", b"")])
     journal.wait_runs(1, ended=True)
@@ -177,7 +177,9 @@ def test_an_error_text_of_any_kind_is_recorded_and_harms_none_of_its_batch(
     ids = produce(queue_db, [NewJob(name, b"") for name in ("ok", behaviour, "hold", "ok") * 5])
     drain(queue_db, "--batch-size", "20", "--threads", "8", args=["ok", f"{behaviour},hold", "hold"])
     assert all(count == 1 for count in journal.run_counts().values()) and len(journal.runs()) == 20
-    assert queue_db.log_counts() == {"queued": 20, "picked": 20, "successful": 10, "failed": 10}
+    counts = queue_db.log_counts()
+    back = counts["queued"] - 20  # of a lease, picked and given back unstarted, as may be on a busy machine
+    assert back >= 0 and counts == {"queued": 20 + back, "picked": 20 + back, "successful": 10, "failed": 10}
     assert queue_db.job_count("status = 'failed'") == 10
     message = queue_db.traceback_of(ids[1], "failed")["exception_message"]
     if behaviour == "fail_10mb":

@@ -7,7 +7,7 @@ import pytest
 
 from lib import program
 from lib.cluster import Cluster
-from lib.jobs import NewJob
+from lib.leases import insert
 from lib.pooler import Pooler
 from lib.schema import LOCK_KEY, psql
 from lib.upgrade import assert_up_to_date, upgraded
@@ -23,7 +23,7 @@ def spawn_upgrade(processes, home):
 
 
 def test_an_upgrade_gives_way_to_an_idle_transaction_and_names_it_while_the_queue_keeps_moving(
-    queue_db, spawn_worker, spawn_upgrade, produce, journal
+    queue_db, spawn_worker, spawn_upgrade, journal
 ):
     spawn_worker(queue_db, "--lane", "row", args=["ok"])
     queue_db.execute("DROP INDEX pgqueuer_picked_heartbeat_idx;"
@@ -35,12 +35,13 @@ def test_an_upgrade_gives_way_to_an_idle_transaction_and_names_it_while_the_queu
                          r"\(postgres, the forgotten one, idle in transaction\), in a transaction"
                          r" since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
         upgrade.wait_log(r"(?s)(trying again.*){3}", 30)
-        longest, number = 0, 0
-        for number in range(1, 31):
-            begin = time.monotonic()
-            produce(queue_db, [NewJob("ok")])
-            longest = max(longest, time.monotonic() - begin)
-        journal.wait_runs(number)
+        longest = 0
+        with queue_db.connect() as producer:
+            for _ in range(30):
+                begin = time.monotonic()
+                insert(producer, "ok")
+                longest = max(longest, time.monotonic() - begin)
+        journal.wait_runs(30)
         print(f"longest enqueue beside the upgrade: {longest:.2f} s")
         assert longest < 1
         assert upgrade.returncode is None

@@ -69,8 +69,10 @@ def test_more_lanes_than_the_pooler_has_sessions_take_turns(
     wait_until(lambda: not queue_db.job_count(), 30, "the jobs end")
     for worker in fleet:
         worker.stop_cleanly()
-        # That sessions are shared shows when a name is another's; then statements go without names.
-        assert all("prepared statement" in line for line in worker.events("connection.lost"))
+        # That sessions are shared shows when a name is another's; then statements go without names. The
+        # pooler ends a session whose client went away in the middle, and may let one wait too long.
+        assert all(re.search("prepared statement|the server closed|no answer has come", line)
+                   for line in worker.events("connection.lost"))
         assert not worker.events("claim.lost")
     assert not invariants.check_kept(queue_db, ids)
     assert invariants.check_single(journal, ids) == 0

@@ -98,7 +98,7 @@ def test_python_accepts_the_events_of_cancel_and_requeue(queue_db, produce, pyth
     assert done.stdout == "Cancelled 3 job(s).\n"
 
     def lines():
-        return [json.loads(line) for line in events.log().splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in events.log().split("\n")[:-1] if line.startswith("{")]
 
     # A delete a statement, also when it deletes nothing.
     wait_until(lambda: len(lines()) == 6, 10, "the events")

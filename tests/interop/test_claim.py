@@ -55,21 +55,23 @@ def test_priority_goes_before_age_across_entrypoints(queue_db, produce, drain, j
 
 @pytest.mark.scenario("claim.deferred")
 def test_a_deferred_job_starts_at_its_time_and_not_at_the_poll(
-    queue_db, produce, spawn_worker, journal
+    queue_db, produce, spawn_worker, journal, way
 ):
-    # The poll is far beyond the test's deadline: only the job's own time can wake the worker.
+    # The poll is far beyond the test's deadline: only the job's own time can wake the worker. One that
+    # is deaf looks once a second.
+    bound_s = 5 * (1.0 if way.name == "pooled" else 0.2)
     worker = spawn_worker(queue_db, "--dequeue-timeout", "600", args=["ok"])
     [deferred] = produce(queue_db, [NewJob("ok", b"", delay_ms=1500)])
     [now] = produce(queue_db, [NewJob("ok", b"")])
-    end_of(queue_db, now, deadline=5)
-    end_of(queue_db, deferred, deadline=8)
+    end_of(queue_db, now, deadline=10)
+    end_of(queue_db, deferred, deadline=10)
     early, late = queue_db.rows(
         "SELECT extract(epoch FROM l.created - q.created)::float8 FROM pgqueuer_log q"
         " JOIN pgqueuer_log l USING (job_id) WHERE q.status = 'queued' AND l.status = 'picked'"
         " ORDER BY job_id DESC"
     )
-    assert early[0] < 1.0
-    assert 1.5 <= late[0] < 1.5 + 5 * 0.2
+    assert early[0] < bound_s
+    assert 1.5 <= late[0] < 1.5 + bound_s
     worker.stop_cleanly()
 
 
@@ -169,8 +171,8 @@ def check_takeover(database, job_id, journal, killed_at_ns):
     assert first.pid != second.pid
     assert (first.attempts, second.attempts) == (0, 0)
     assert first.end_ns is None, "the first run was killed"
-    # The last beat is at most H/2 and one flush older than the kill.
-    assert second.start_ns - killed_at_ns > 0.25 * HEARTBEAT * 1e9, "taken from a live worker"
+    # The last beat is at most H/2 and one flush (Python's: H/8 * 1.2) older than the kill.
+    assert second.start_ns - killed_at_ns > 0.1 * HEARTBEAT * 1e9, "taken from a live worker"
     assert database.log_of(job_id) == ["queued", "picked", "picked", "successful"]
 
 
@@ -214,15 +216,14 @@ def test_python_takes_over_the_job_of_a_killed_c_worker(
 @pytest.mark.scenario("claim.live")
 def test_a_live_job_is_never_taken_over(queue_db, produce, spawn_worker, python_worker, journal):
     """Jobs that run for several heartbeat timeouts, with idle workers of both kinds waiting."""
-    owner = spawn_worker(queue_db, "--heartbeat-timeout", "1", args=["sleep"])
-    ids = produce(queue_db, [NewJob("sleep", b"4000")] * 3)
+    timeout = ("--heartbeat-timeout", "2")
+    owner = spawn_worker(queue_db, *timeout, args=["sleep"])
+    ids = produce(queue_db, [NewJob("sleep", b"7000")] * 3)
     journal.wait_runs(3)
-    idle = spawn_worker(queue_db, "--heartbeat-timeout", "1", "--dequeue-timeout", "0.2",
-                        args=["sleep"])
-    python_idle = python_worker(queue_db, "--heartbeat-timeout", "1", "--dequeue-timeout", "0.2",
-                                entrypoints=["sleep"])
+    idle = spawn_worker(queue_db, *timeout, "--dequeue-timeout", "0.2", args=["sleep"])
+    python_idle = python_worker(queue_db, *timeout, "--dequeue-timeout", "0.2", entrypoints=["sleep"])
     for job_id in ids:
-        end_of(queue_db, job_id)
+        end_of(queue_db, job_id, deadline=30)
     for worker in (owner, idle, python_idle):
         assert worker.stop() == 0, worker.log()
     invariants.check_single(journal, ids)

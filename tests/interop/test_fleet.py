@@ -2,6 +2,7 @@
 nothing is lost. What ran when is taken from the handlers' own journal, not from the database."""
 
 import random
+import signal
 import time
 
 import pytest
@@ -50,6 +51,17 @@ class Fleet:
         """The members that are in the middle of a long job."""
         running = {run.pid for run in journal.runs() if run.end_ns is None and run.size == 3}
         return [i for i, (_, worker) in enumerate(self.members) if worker.pid in running]
+
+    def freeze_busy(self, journal, draw):
+        """One of them, that stands still there: its job does not end before it is killed."""
+        busy = self.busy(journal)
+        draw.shuffle(busy)
+        for i in busy:
+            self.members[i][1].send(signal.SIGSTOP)
+            if i in self.busy(journal):
+                return [i]
+            self.members[i][1].send(signal.SIGCONT)
+        return []
 
     def replace(self, index):
         kind, worker = self.members[index]
@@ -110,7 +122,7 @@ def test_a_mixed_fleet_keeps_limits_and_order_though_workers_are_killed(
                    lambda: f"{done} jobs end, {ended_jobs(queue_db)} have", interval=0.2)
         victims = list(range(8))
         if kill % 2 == 0:
-            victims = wait_until(lambda: fleet.busy(journal), 60, "a long job runs")
+            victims = wait_until(lambda: fleet.freeze_busy(journal, draw), 60, "a long job runs")
         fleet.replace(draw.choice(victims))
     wait_until(lambda: queue_db.job_count() == 0, SECONDS,
                lambda: f"the queue drains, left: {queue_db.rows('SELECT * FROM pgqueuer')[:9]}",

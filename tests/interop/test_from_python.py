@@ -140,7 +140,7 @@ def test_going_back_the_jobs_of_a_c_worker_go_to_python(shop, pgqueuer, python_p
     worker = shop.start("c")
     worker.wait_log("worker.listening")
     shop.enqueue("python", "receipt", ADDRESSES[:4])
-    wait_until(lambda: len(shop.delivered()) == 4, 20, "the C worker works")
+    wait_until(lambda: len(shop.delivered()) == 4 and shop.database.job_count() == 0, 20, "the C worker works")
     if end == "stop":
         assert worker.stop() == 0
     else:

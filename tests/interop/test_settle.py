@@ -198,7 +198,7 @@ def frozen_claim(database, produce, spawn_worker, heir_worker, journal, behaviou
     """A C worker is stopped while it runs a job, until another worker runs it too, as a picked one.
     Returns the stopped worker, the other one, and the job."""
     zombie = spawn_worker(database, *lane.options, args=[f"job={behaviour}"])
-    [job_id] = produce(database, [NewJob("job", b"300")])
+    [job_id] = produce(database, [NewJob("job", b"900")])  # less than anybody waits to take it over
     journal.wait_runs(1)
     zombie.send(signal.SIGSTOP)
     heir = heir_worker(database, "--heartbeat-timeout", "1", "--dequeue-timeout", "0.2")

@@ -5,6 +5,7 @@ import functools
 import itertools
 import os
 import pwd
+import random
 import signal
 import socket
 import subprocess
@@ -51,9 +52,13 @@ def run_as(user):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Not one of those that the system gives to connections: until it is used, and while a server
+    restarts, nobody else takes it but by much bad luck."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("there is no free port")
 
 
 class Database:

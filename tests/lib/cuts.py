@@ -11,7 +11,7 @@ RECOVERY_SECONDS = 10
 # Undisturbed rounds that show the boundaries. How a worker groups its sentences into flights is a
 # matter of timing, so a boundary of a rare flight may take several rounds to come up again.
 LEARNING_ROUNDS = 4
-TRIES = 3
+TRIES = 8
 
 MESSAGES = {
     "frontend": ("Bind", "Describe", "Execute", "Sync"),

@@ -76,9 +76,9 @@ class LogGate:
     def __init__(self, database):
         self._database = database
         self._connection = database.connect()
+        self._connection.execute(GATE)
 
     def __enter__(self):
-        self._connection.execute(GATE)
         self._connection.execute("SELECT pg_advisory_lock(5)")
         return self
 

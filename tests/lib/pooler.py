@@ -31,11 +31,17 @@ class Pooler:
         if program is None:
             raise RuntimeError("pgbouncer is not installed: run tools/bootstrap --for test")
         self._cluster, self._processes, self._program = cluster, processes, program
-        self.port = free_port()
         self._pool_size, self._round_robin = pool_size, int(round_robin)
-        self.start(mode)
+        for _ in range(5):  # another process may take the port meanwhile
+            self.port = free_port()
+            if self._started(mode):
+                return
+        raise RuntimeError(f"pgbouncer does not start: {self.process.log()}")
 
     def start(self, mode):
+        assert self._started(mode), self.process.log()
+
+    def _started(self, mode):
         path = self._cluster.folder / f"pgbouncer-{self.port}.ini"
         path.write_text(CONFIGURATION.format(
             folder=self._cluster.folder, server_port=self._cluster.port, port=self.port, mode=mode,
@@ -43,7 +49,8 @@ class Pooler:
         path.chmod(0o644)
         self.process = self._processes([self._program, path], {"PATH": "/usr/bin:/bin"},
                                        cwd=self._cluster.folder, **run_as(self._cluster.user))
-        wait_until(lambda: "process up" in self.process.log(), 10, self.process.log)
+        return wait_until(lambda: "process up" in self.process.log() or self.process.returncode is not None,
+                          10, self.process.log) and self.process.returncode is None
 
     def restart(self, mode):
         """All connections end, and the new ones are of the other mode."""

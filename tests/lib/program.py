@@ -134,9 +134,9 @@ class Process:
         return self.log_path.read_text(errors="backslashreplace")
 
     def events(self, name):
-        """The log lines of one event."""
+        """The log lines of one event; one that is not yet written to its end is none."""
         pattern = re.compile(rf"(^|\s){re.escape(name)}(\s|$)")
-        return [line for line in self.log().splitlines() if pattern.search(line)]
+        return [line for line in self.log().split("\n")[:-1] if pattern.search(line)]
 
     def wait_log(self, pattern, deadline=15.0):
         """Waits for a line that matches, and returns the match. Fails at once if the process ends."""

@@ -59,7 +59,7 @@ static void a_port_that_accepts_and_never_answers_costs_its_deadline(void **stat
     (void)state;
     (void)snprintf(dsn, sizeof(dsn), "host=127.0.0.1 port=%d sslmode=disable", port);
     expect_code(PGQ_E_CONNECT, try_open(dsn, 200, &err, &took_us), &err);
-    assert_in_range(took_us, 200000, 1000000);
+    assert_in_range(took_us, 200000, 5000000);
     assert_true(err.retryable);
     assert_non_null(strstr(err.message, "in time"));
     assert_non_null(strstr(err.where, "127.0.0.1"));
@@ -109,8 +109,8 @@ static void the_next_host_is_tried_after_one_that_hangs_and_one_that_refuses(voi
                    "host=127.0.0.1,127.0.0.1,%s port=%d,%d,%d user=postgres dbname=%s "
                    "sslmode=disable",
                    server_socket_directory(), hanging_port, refusing_port, port, d->name);
-    expect_ok(try_open(dsn, 300, &err, &took_us), &err);
-    assert_in_range(took_us, 300000, 5000000);
+    expect_ok(try_open(dsn, 2000, &err, &took_us), &err);
+    assert_in_range(took_us, 2000000, 10000000);
     (void)close(hanging);
     (void)close(refusing);
 }

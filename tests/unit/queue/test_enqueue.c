@@ -252,7 +252,7 @@ static void a_call_that_waits_longer_than_its_timeout_is_given_up(void **state)
     pgq_client *client;
 
     options.dsn = f->db.dsn;
-    options.call_timeout_ms = 200;
+    options.call_timeout_ms = 2000;
     expect_ok(pgq_client_open(&options, &client, &err), &err);
     sql_run(f->db.sql, "BEGIN; LOCK TABLE pgqueuer IN ACCESS EXCLUSIVE MODE");
     expect_code(PGQ_E_TIMEOUT, pgq_enqueue(client, &job, PGQ_ON_CONFLICT_RAISE, NULL, &err), &err);
