@@ -118,7 +118,7 @@ pgq_code engine_new(const engine_config *config, engine **ret_engine)
     e->lease_most = (size_t)config->threads;
     e->fleet = 1;
     e->pace = (engine_pace){.lanes = 1, .look_at_us = CLOCK_NEVER};
-    e->poll_at_us = e->beat_at_us = e->stale_look_at_us = CLOCK_NEVER;
+    e->poll_at_us = e->beat_at_us = e->beat_again_us = e->stale_look_at_us = CLOCK_NEVER;
     e->survey_at_us = e->rate_at_us = e->alarm_at_us = CLOCK_NEVER;
     engine_fold_init(e);
     e->ping_at_us = e->ping_deadline_us = e->ping_self_us = CLOCK_NEVER;

@@ -13,6 +13,7 @@ enum {
     SWEEP_MIN_US = 100 * 1000, /* between two of them under load */
     SWEEP_MAX_US = 5 * 1000 * 1000,
     SWEEP_SPREAD_US = 25 * 1000,           /* times the fleet */
+    SWEEP_SILENT_US = 1000 * 1000,         /* one that takes longer may never be answered */
     SWEEP_FLEET_MAX_US = 20 * 1000 * 1000, /* of one worker of many */
     SWEEP_DEAR_US = 50 * 1000,             /* somebody holds back the removal of dead rows */
     SWEEP_CHEAP_US = 5 * 1000, /* while they cost less, a worker without a backlog only sweeps */
@@ -233,14 +234,34 @@ static bool begin_behind_front(engine *e, engine_lane *lane, sentence *s)
     return true;
 }
 
+bool engine_sweeps(const sentence *lease)
+{
+    return lease->of.lease.cursors == NULL || lease->of.lease.late;
+}
+
+/* Another lane looks at what was passed. */
+static bool sweep_under_way(const engine *e, int64_t now_us, const sentence *mine)
+{
+    int64_t patience_us = base_max_i64(SWEEP_SILENT_US, 2 * e->sweep_last_cost_us);
+    engine_said at = {0, 0};
+    const sentence *s;
+
+    while ((s = engine_next_said(e, &at)) != NULL) {
+        if (s != mine && s->kind == SENTENCE_LEASE && engine_sweeps(s) &&
+            now_us < e->lanes[at.lane].flown_us + patience_us)
+            return true;
+    }
+    return false;
+}
+
 /* In a backlog it is enough that one of the fleet looks at what all have passed. */
-static bool sweep_is_due(const engine *e, int64_t now_us)
+static bool sweep_is_due(const engine *e, int64_t now_us, const sentence *mine)
 {
     double pause_us = (double)(e->sweep_at_us - e->swept_us);
 
     if (e->leases.backlog && now_us < e->beside_until_us)
         pause_us = fmax(pause_us, fmin(pause_us * e->fleet, SWEEP_FLEET_MAX_US));
-    return (double)(now_us - e->swept_us) >= pause_us;
+    return (double)(now_us - e->swept_us) >= pause_us && !sweep_under_way(e, now_us, mine);
 }
 
 /* Not what is below the priority that most jobs come from: it is not their turn. And beside others
@@ -268,7 +289,7 @@ static void look_in_front(engine *e, int64_t now_us, engine_lane *lane, sentence
 
 void engine_add_cursors(engine *e, int64_t now_us, engine_lane *lane, sentence *s)
 {
-    bool due = sweep_is_due(e, now_us);
+    bool due = sweep_is_due(e, now_us, s);
     size_t count;
 
     lane->reach = (engine_reach){.known = false};
@@ -324,6 +345,15 @@ static void learn_sweep(engine *e, int64_t now_us, int64_t took_us)
     e->horizon_wanted |= e->sweep_cost_us >= SWEEP_DEAR_US && now_us >= e->horizon_at_us;
 }
 
+/* What one has cost that came to nothing, by a timeout of the role, is known all the same. */
+void engine_sweep_refused(engine *e, int64_t now_us, const engine_lane *lane, const sentence *said)
+{
+    int64_t took_us = now_us - lane->heard_us;
+
+    if (engine_sweeps(said) && took_us - e->claim_cost_us > SWEEP_DEAR_US)
+        learn_sweep(e, now_us, took_us);
+}
+
 /* Below the last job that a full sweep has brought nobody has looked, of no entrypoint. What one of
  * them has there must not be started before what another has above it. */
 static void set_floor(engine *e, int64_t now_us, const sentence_reply *reply, bool full)
@@ -369,7 +399,7 @@ void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const se
                           const sentence_reply *reply)
 {
     bool swept = said->of.lease.cursors == NULL, passed = lane->reach.passed;
-    bool looked = swept || said->of.lease.late;
+    bool looked = engine_sweeps(said);
     bool full = reply->row_count >= (size_t)said->of.lease.batch;
     int64_t took_us = now_us - lane->heard_us;
     const claimed_row *last = full ? &reply->rows[reply->row_count - 1] : NULL;

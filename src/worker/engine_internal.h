@@ -134,6 +134,11 @@ typedef struct engine_pace {
     int64_t look_at_us; /* when a lane that rests may lease; CLOCK_NEVER: none waits for a time */
 } engine_pace;
 
+/* How long the last two leases of a kind were under way, from the flight to the answer. */
+typedef struct engine_took {
+    int64_t last_us, before_us;
+} engine_took;
+
 #define ENGINE_FLEET_MIN 1.5 /* of engine.fleet: from here on there are others */
 
 enum { LARGE_MAX = PGQ_BATCH_SIZE_MAX, CURSORS_MAX = 64, CURSORS_SENT_MAX = 256 };
@@ -257,6 +262,7 @@ struct engine {
     int32_t busy_priority; /* of the last job of the last full claim */
     int32_t cursor_floor;  /* the lowest priority that claims behind cursors take */
     int64_t claim_cost_us; /* of a claim behind cursors */
+    engine_took claims_took, sweeps_took;
     int64_t horizon_at_us; /* not before: who holds back the removal of dead rows? */
     bool horizon_wanted;
     int64_t end_stuck_at_us; /* not before: sessions of frozen workers are ended */
@@ -283,6 +289,7 @@ struct engine {
     int64_t freed_not_before_us;
     int64_t claim_not_before_us, settle_not_before_us;
     int64_t poll_at_us, stale_look_at_us, beat_at_us, survey_at_us;
+    int64_t beat_again_us; /* a beat that is not answered by then is said on another lane, too */
     engine_fold folds[FOLD_KINDS];
     bool done_untold;      /* jobs are done, and no event has said so */
     int64_t tell_at_us;    /* when one is to say so */
@@ -428,6 +435,10 @@ bool engine_any_lease(const engine *e);
 void engine_add_cursors(engine *e, int64_t now_us, engine_lane *lane, sentence *s);
 /* The claim brings nothing, or its answer will not come. */
 void engine_forget_reach(engine *e, engine_lane *lane);
+/* Whether a LEASE looks at what cursors have passed. */
+bool engine_sweeps(const sentence *lease);
+/* After engine_forget_reach. */
+void engine_sweep_refused(engine *e, int64_t now_us, const engine_lane *lane, const sentence *said);
 void engine_learn_cursors(engine *e, int64_t now_us, engine_lane *lane, const sentence *said,
                           const sentence_reply *reply);
 bool engine_sweep_next(engine *e, int64_t now_us, const sentence *said);

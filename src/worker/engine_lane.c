@@ -54,6 +54,8 @@ static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
             engine_add_ghost(e, now_us, lane->backend,
                              kind == SENTENCE_CLAIM ? said->of.claim.batch : 0);
         }
+        if (kind == SENTENCE_BEAT)
+            e->beat_at_us = now_us; /* another lane says it */
         if (kind == SENTENCE_RESOLVE)
             engine_unresolve(e, lane, true);
         lease_end_sent |= kind == SENTENCE_CONCLUDE || kind == SENTENCE_COMMIT;

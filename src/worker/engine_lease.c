@@ -13,7 +13,7 @@
 enum {
     HOLD_LEASES = 4, /* the server ends a session that is idle in a lease for so many of them */
     HOLD_MIN_US = 2 * 1000 * 1000,
-    HOLD_SWEEPS = 4, /* or of what a sweep costs: its jobs must have time when its answer comes */
+    HOLD_CLAIMS = 4, /* or of what a claim takes: its jobs must have time when its answer comes */
     HOLD_MAX_US = 20 * 1000 * 1000,
     LEASE_GROWTH = 4,         /* see engine.lease_most */
     CROWDED_US = 5 * 1000,    /* nothing ended for so long while a thread is free: head of line */
@@ -76,10 +76,20 @@ static bool no_thread_soon(const engine *e)
 static int64_t hold_us(const engine *e, const sentence *s)
 {
     int64_t least_us = base_max_i64(HOLD_LEASES * e->config.lease_us, HOLD_MIN_US);
-    bool sweeps = s->of.lease.cursors == NULL || s->of.lease.late;
-    int64_t cost_us = sweeps ? e->sweep_last_cost_us : 0;
+    const engine_took *took = engine_sweeps(s) ? &e->sweeps_took : &e->claims_took;
+    int64_t cost_us = base_min_i64(took->last_us, took->before_us);
 
-    return base_max_i64(least_us, base_min_i64(HOLD_SWEEPS * cost_us, HOLD_MAX_US));
+    if (engine_sweeps(s)) /* one that was dear is feared at once */
+        cost_us = base_max_i64(cost_us, e->sweep_last_cost_us);
+    return base_max_i64(least_us, base_min_i64(HOLD_CLAIMS * cost_us, HOLD_MAX_US));
+}
+
+static void learn_took(engine *e, const sentence *said, int64_t took_us)
+{
+    engine_took *took = engine_sweeps(said) ? &e->sweeps_took : &e->claims_took;
+
+    took->before_us = took->last_us;
+    took->last_us = took_us;
 }
 
 int64_t engine_lease_until(const engine_config *config, const sentence *said, int64_t said_us,
@@ -171,8 +181,10 @@ void engine_hear_lease(engine *e, int64_t now_us, engine_lane *lane, const sente
     lane->lease.failed = reply->refused;
     lane->lease.until_us = engine_lease_until(&e->config, said, lane->flown_us, now_us);
     lane->lease.stirred_us = now_us;
+    learn_took(e, said, now_us - lane->flown_us);
     if (reply->refused) {
         engine_forget_reach(e, lane);
+        engine_sweep_refused(e, now_us, lane, said);
         engine_refuse_claim(e, now_us, reply);
         return;
     }

@@ -13,7 +13,8 @@ enum {
     STUCK_LEASES = 8,                    /* a session that is not idle for so long is stuck */
     STUCK_MIN_US = 2 * 1000000,
     SURVEY_INTERVAL_US = 30 * 1000000, /* how often others' limits are looked at */
-    PROBE_PAUSE_US = 250 * 1000        /* jobs that we have leased ourselves are due to a probe */
+    PROBE_PAUSE_US = 250 * 1000,       /* jobs that we have leased ourselves are due to a probe */
+    BEAT_LATE = 8                      /* a beat may be late by such a part of a claim's silence */
 };
 
 sentence *engine_add_sentence(engine_lane *lane, sentence_kind kind)
@@ -125,8 +126,10 @@ static void add_beat(engine *e, int64_t now_us, engine_lane *lane)
         }
     }
     e->beat_at_us = now_us + e->silence_us / 2;
+    e->beat_again_us = CLOCK_NEVER;
     if (lane->beat_count == 0)
         return;
+    e->beat_again_us = now_us + e->silence_us / BEAT_LATE;
     s = engine_add_sentence(lane, SENTENCE_BEAT);
     s->of.tokens.tokens = lane->beat_tokens;
     s->of.tokens.count = lane->beat_count;
@@ -173,14 +176,27 @@ static bool probe_due(const engine *e)
     return e->probe_wanted && !e->probing && e->state == ENGINE_RUNNING && !shown;
 }
 
+/* The control lane has something under way for so long that a beat is late, or it is the beat. */
+static int64_t beat_late_at(const engine *e)
+{
+    if (e->lanes[0].state != LANE_FLYING || e->beat_at_us == CLOCK_NEVER)
+        return CLOCK_NEVER;
+    return base_min_i64(e->beat_again_us, e->beat_at_us + e->silence_us / BEAT_LATE);
+}
+
 /* Beats and probes travel on the control lane, so that nothing can hold them up; while it is down
- * they go with the others. */
+ * they go with the others, and so do beats while it is silent. */
 static void add_care(engine *e, int64_t now_us, engine_lane *lane)
 {
     bool leases_show = engine_any_lease(e) && now_us < e->probe_not_before_us;
 
-    if (!e->checked || (lane != &e->lanes[0] && e->lanes[0].state >= LANE_IDLE))
+    if (!e->checked)
         return;
+    if (lane != &e->lanes[0] && e->lanes[0].state >= LANE_IDLE) {
+        if (now_us >= beat_late_at(e))
+            add_beat(e, now_us, lane);
+        return;
+    }
     if (now_us >= e->beat_at_us)
         add_beat(e, now_us, lane);
     if (probe_due(e) && !leases_show)
@@ -447,6 +463,8 @@ static int64_t lane_deadline(const engine *e)
 
     if (!idle_lane(e))
         return at;
+    if (engine_held(e) > 0)
+        at = base_min_i64(at, beat_late_at(e));
     if (e->orphans > 0 && e->settle_not_before_us > 0)
         at = base_min_i64(at, e->settle_not_before_us);
     if (e->jobs[JOB_FINISHED].count > 0) {

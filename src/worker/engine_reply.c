@@ -330,6 +330,7 @@ static void hear_beat(engine *e, int64_t now_us, engine_lane *lane, const senten
         /* the next regular one would be too late */
         e->beat_at_us = base_min_i64(e->beat_at_us, now_us + e->silence_us / 8);
     }
+    e->beat_again_us = CLOCK_NEVER;
     for (size_t i = 0; !reply->refused && i < reply->place_count; i++) {
         size_t place = reply->places[i];
         engine_job *job = lane->beat_jobs[place];

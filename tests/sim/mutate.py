@@ -492,8 +492,8 @@ MUTANTS = {
         ""),
     "sweep_never": (
         "engine_cursor.c", "what lies in front of the cursors is never looked for",
-        "    bool due = sweep_is_due(e, now_us);",
-        "    bool due = e->swept_us == 0 && sweep_is_due(e, now_us);\n\n    if (!due)\n        e->sweep_cost_us = SWEEP_CHEAP_US;"),
+        "    bool due = sweep_is_due(e, now_us, s);",
+        "    bool due = e->swept_us == 0 && sweep_is_due(e, now_us, s);\n\n    if (!due)\n        e->sweep_cost_us = SWEEP_CHEAP_US;"),
     "lease_looks_once": (
         "engine_reply.c", "a wake-up during a lease's claim is taken for one before it",
         "    e->stale_hungry = e->wakes != lane->wakes_seen;\n",

@@ -66,11 +66,13 @@ static void lease_sent(connection *c, const sentence *s)
     worker *who = c->owner;
     world *w = who->world;
     int64_t hold_us = base_max_i64(4 * who->config.lease_us, HOLD_LEAST_US);
+    int64_t took_us = base_min_i64(who->claims_took_us[0], who->claims_took_us[1]);
 
     if (who->stopping || who->config.only_job != 0)
         violated(w, "I4: worker %d leases jobs, and is not to begin any", (int)who->serial);
     if (s->of.lease.hold_us < hold_us ||
-        (s->of.lease.hold_us > hold_us && s->of.lease.cursors != NULL && !s->of.lease.late) ||
+        (s->of.lease.hold_us > base_max_i64(hold_us, 4 * took_us) && s->of.lease.cursors != NULL &&
+         !s->of.lease.late) ||
         s->of.lease.hold_us > HOLD_MOST_US || s->of.lease.batch <= 0 ||
         s->of.lease.share_count == 0)
         violated(w, "I7: worker %d leases %d jobs and may be silent for %lld ms", (int)who->serial,

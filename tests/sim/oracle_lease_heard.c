@@ -123,6 +123,10 @@ void oracle_lease_heard(connection *c, const sentence *s, const sentence_reply *
 {
     switch (s->kind) {
     case SENTENCE_LEASE:
+        if (s->of.lease.cursors != NULL && !s->of.lease.late) {
+            c->owner->claims_took_us[1] = c->owner->claims_took_us[0];
+            c->owner->claims_took_us[0] = c->owner->world->now_us - c->sent_us;
+        }
         if (r->refused)
             break;
         c->known = c->lease;

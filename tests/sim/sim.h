@@ -269,9 +269,11 @@ struct worker {
     int64_t *cancel_heard; /* by id - 1: when; 0: never */
     start_record *starts;
     int64_t frozen_until_us, lanes_away_until_us;
-    int lane_away;     /* -1: all of them */
-    int64_t beaten_us; /* when the last beat that was answered was sent */
-    int beats_refused; /* one after the other */
+    int lane_away; /* -1: all of them */
+    int64_t
+        claims_took_us[2]; /* the last two claims behind cursors, from the flight to the answer */
+    int64_t beaten_us;     /* when the last beat that was answered was sent */
+    int beats_refused;     /* one after the other */
     int64_t tick_at_us;
     int tick_generation; /* earlier timers count no more */
     int64_t listening_since_us, missed_us;

@@ -51,6 +51,12 @@ typedef struct stage {
     size_t late_rows;    /* that a late claim finds */
     int64_t others;      /* take so many ids between two of our leases */
     int64_t settle_us;   /* what the end of a lease takes */
+    int64_t claim_wait_us, sweep_wait_us; /* so long a lease of that kind is not answered */
+    bool sweeps_refused;                  /* by a timeout of the role */
+    bool no_control;                      /* the control lane cannot connect again */
+    int64_t beat_us;                      /* when the last beat was said */
+    int64_t flown_us[LANES];
+    size_t leases_alive, leases_dead; /* whose jobs could and could not start when they came */
     struct {
         int64_t up_to, last_id; /* and how far we were then */
     } late[LATE_MAX];           /* claims */
@@ -81,6 +87,8 @@ static inline int64_t begins_behind(const sentence *claim)
 static inline void note_said(stage *s, const sentence *said)
 {
     s->said[said->kind]++;
+    if (said->kind == SENTENCE_BEAT)
+        s->beat_us = s->now_us;
     if (said->kind == SENTENCE_CLAIM) {
         s->stale_looks += said->of.claim.known != NULL;
         s->row_claims += said->of.claim.ids == NULL;
@@ -103,12 +111,15 @@ static inline void carry_out(stage *s)
     engine_action action;
 
     while (engine_next(s->e, &action)) {
+        if (action.kind == ACTION_CONNECT && action.lane == 0 && s->no_control)
+            continue;
         if (action.kind == ACTION_CONNECT) {
             s->connects++;
             engine_lane_ready(s->e, s->now_us, action.lane, 100 + action.lane);
         } else if (action.kind == ACTION_FLY) {
             s->flights[action.lane] = action.flight;
             s->heard[action.lane] = 0;
+            s->flown_us[action.lane] = s->now_us;
             for (size_t i = 0; i < action.flight->count; i++)
                 note_said(s, &action.flight->sentences[i]);
         } else if (action.kind == ACTION_START) {
@@ -212,18 +223,39 @@ static inline size_t make_rows(stage *s, const sentence *said, claimed_row *rows
     return wanted;
 }
 
+/* The lane's next words are answered later. */
+static inline bool waits(const stage *s, int lane)
+{
+    const sentence *said = &s->flights[lane]->sentences[s->heard[lane]];
+
+    return said->kind == SENTENCE_LEASE &&
+           s->now_us < s->flown_us[lane] + (sweeps(said) ? s->sweep_wait_us : s->claim_wait_us);
+}
+
+static inline void count_lease(stage *s, int lane, const sentence *said)
+{
+    static const engine_config config = {.lease_us = 250 * MS};
+
+    if (engine_lease_until(&config, said, s->flown_us[lane], s->now_us) > s->now_us)
+        s->leases_alive++;
+    else
+        s->leases_dead++;
+}
+
 /* Answers all that the lane has said, as a database that refuses nothing. */
 static inline void answer(stage *s, int lane)
 {
-    size_t left = s->flights[lane] != NULL ? s->flights[lane]->count : 0;
+    size_t left = s->flights[lane] != NULL ? s->flights[lane]->count - s->heard[lane] : 0;
 
-    while (left-- > 0) {
+    while (left-- > 0 && !waits(s, lane)) {
         const sentence *said = &s->flights[lane]->sentences[s->heard[lane]++];
         sentence_reply reply = {.next_due_us = CLOCK_NEVER, .next_stale_us = CLOCK_NEVER};
         claimed_row rows[BATCH];
         uint32_t places[ENGINE_SETTLE_MAX];
         int64_t stamps[ENGINE_SETTLE_MAX];
 
+        if (said->kind == SENTENCE_LEASE)
+            count_lease(s, lane, said);
         if (sweeps(said))
             s->now_us += s->sweep_us;
         if (said->kind == SENTENCE_CONCLUDE)
@@ -233,7 +265,8 @@ static inline void answer(stage *s, int lane)
         reply.rows = rows;
         reply.places = places;
         reply.stamps = stamps;
-        reply.refused = said->kind == SENTENCE_RESOLVE && s->refuses;
+        reply.refused =
+            (said->kind == SENTENCE_RESOLVE && s->refuses) || (sweeps(said) && s->sweeps_refused);
         reply.class = SQLSTATE_TRANSIENT;
         if (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM)
             reply.row_count = make_rows(s, said, rows);
@@ -293,6 +326,19 @@ static inline void work(stage *s, int64_t for_us, int64_t step_us)
         answer(s, s->turn);
         end_jobs(s);
         pass(s, step_us);
+    }
+}
+
+/* Each lane for itself. */
+static inline void work_apart(stage *s, int64_t for_us)
+{
+    int64_t end_us = s->now_us + for_us;
+
+    while (s->now_us < end_us) {
+        for (int lane = 0; lane < LANES; lane++)
+            answer(s, lane);
+        end_jobs(s);
+        pass(s, MS);
     }
 }
 
