@@ -11,6 +11,7 @@ enum {
     RECONNECT_MAX_US = 5 * 1000 * 1000,
     REFUSAL_FIRST_US = 100 * 1000,
     REFUSAL_MAX_US = 5 * 1000 * 1000,
+    BRAKE_MAX_US = 30 * 1000 * 1000, /* it is a resolve that finds out sooner */
     CONTENTION_FIRST_US = 2 * 1000, /* another claim took the seat */
     CONTENTION_MAX_US = 100 * 1000,
     FREED_JITTER_US = 4 * 1000, /* not the whole fleet at once */
@@ -128,8 +129,9 @@ pgq_code engine_new(const engine_config *config, engine **ret_engine)
     e->contention_backoff = (backoff){CONTENTION_FIRST_US, CONTENTION_MAX_US, 0};
     e->drain_deadline_us = e->away_deadline_us = CLOCK_NEVER;
     e->refusal_backoff = (backoff){REFUSAL_FIRST_US, REFUSAL_MAX_US, 0};
-    e->bad_row_backoff = e->refusal_backoff;
-    e->refused_again_us = CLOCK_NEVER;
+    e->bad_row_backoff = e->release_backoff = e->refusal_backoff;
+    e->brake_backoff = (backoff){REFUSAL_FIRST_US, BRAKE_MAX_US, 0};
+    e->refused_again_us = e->unwritten_since_us = CLOCK_NEVER;
     *ret_engine = e;
     return PGQ_OK;
 }
@@ -327,6 +329,9 @@ static void begin_stop(engine *e, int64_t now_us)
     list *handed = &e->jobs[JOB_HANDED];
 
     e->state = ENGINE_STOPPING;
+    if (e->jobs[JOB_REFUSED].count > 0)
+        e->refused_again_us = now_us; /* once more, before they are left */
+    e->settle_not_before_us = 0;
     if (e->config.drain_timeout_us > 0)
         e->drain_deadline_us = now_us + e->config.drain_timeout_us;
     engine_say(e, NOTE_STOPPING, -1, 0, (int64_t)engine_held(e), NULL);
@@ -446,6 +451,10 @@ void engine_tick(engine *e, int64_t now_us)
     }
     if (now_us >= e->claim_not_before_us)
         e->claim_not_before_us = 0;
+    if (now_us >= e->lease_not_before_us)
+        e->lease_not_before_us = 0;
+    if (now_us >= e->release_not_before_us)
+        e->release_not_before_us = 0;
     if (now_us >= e->settle_not_before_us)
         e->settle_not_before_us = 0;
     if (now_us >= e->adopt_at_us)

@@ -56,6 +56,7 @@ typedef struct engine_job {
     bool lost;           /* the claim is gone: nothing may be written */
     bool uncertain;      /* a settle or release of it was sent and never answered */
     bool maybe_picked;   /* what makes a picked job of it, likewise */
+    bool hopeless;       /* the worker stops, and its outcome was refused since */
     bool cancelled;      /* somebody cancelled it */
     bool timed_out;      /* it was told that its time is over */
     bool told_to_stop;   /* because the worker ends */
@@ -171,7 +172,7 @@ struct engine_lane {
     size_t lease_count;
     int64_t *except;
     claim_share *lease_shares;
-    uint64_t lease_wakes_seen;
+    uint64_t lease_wakes_seen, brakes_seen; /* when the lease was said */
     int64_t large_ids[LARGE_MAX];
     claim_cursor cursors[CURSORS_SENT_MAX];
     engine_reach reach;
@@ -235,6 +236,11 @@ struct engine {
      * that kills its process takes with it what was leased together; when the process is started
      * again and again, what comes before that job is written all the same. */
     size_t lease_most;
+    /* The end of a lease was refused, and nothing has been written since: see engine_lease.c */
+    bool braked;
+    uint64_t brakes;             /* how often that was found out */
+    int64_t lease_not_before_us; /* meanwhile: a small lease that finds out whether it still is so */
+    backoff brake_backoff;
     size_t orphans;
     uint64_t fences_said, fences_heard, orphan_fence;
     /* jobs that are to be claimed by their ids, for their size, and the lanes that had them locked
@@ -300,6 +306,11 @@ struct engine {
     backoff refusal_backoff;
     int64_t refused_again_us; /* when the settles of JOB_REFUSED are tried again */
     backoff bad_row_backoff;
+    int64_t release_not_before_us;
+    backoff release_backoff;
+    pgq_error hopeless_error;    /* why the outcomes of jobs are refused */
+    int64_t unwritten_since_us;  /* a stopping worker's settles; CLOCK_NEVER: one was written */
+    unsigned releases_refused; /* one after the other, since the worker stops */
 
     engine_listener listener;
     int64_t ping_at_us, ping_deadline_us;
@@ -407,7 +418,14 @@ void engine_lose_moving(engine *e, engine_job *job);
 void engine_leave_lease(engine_job *job);
 void engine_close_lease(engine *e, engine_lane *lane);
 
+/* Outcomes of leased jobs can be written. */
+void engine_release_brake(engine *e);
+/* What the lane is just told of was leased before that was found to be in vain. */
+bool engine_leased_in_vain(const engine *e, const engine_lane *lane);
+
 /* engine_orphan.c */
+/* Some of the orphans may be resolved before anything else is known of them. */
+bool engine_resolving(const engine *e, int64_t now_us);
 void engine_no_orphan(engine *e, engine_job *job);
 /* The job runs on, or ended meanwhile, as a picked one. */
 void engine_become_picked(engine *e, int64_t now_us, engine_lane *lane, engine_job *job);
@@ -466,10 +484,20 @@ void engine_settled(engine *e, int64_t now_us, engine_job *job);
 void engine_back_unseen(engine *e);
 void engine_settled_nothing(engine *e, engine_job *job);
 /* Its settle is tried again in a while, alone. */
-void engine_put_off(engine *e, int64_t now_us, engine_job *job);
+void engine_put_off(engine *e, int64_t now_us, engine_job *job, const pgq_error *error);
 void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
                           const sentence_reply *reply);
 void engine_tell_lost(engine *e, engine_job *job);
+
+/* engine_refuse.c */
+/* The outcome of the job was refused, for good as far as one can see. */
+void engine_despair(engine *e, engine_job *job, const pgq_error *error);
+/* So were those of the lane's jobs, for a reason that may be gone later. */
+void engine_despair_later(engine *e, int64_t now_us, engine_lane *lane, const pgq_error *error);
+/* How many jobs are all that a worker still holds when nothing is left that it can settle. */
+size_t engine_unsettleable(const engine *e);
+/* The run ends, and leaves them. */
+void engine_leave_unsettled(engine *e);
 
 /* engine_probe.c */
 void engine_learn_arrivals(engine *e, size_t rows);

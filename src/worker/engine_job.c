@@ -414,6 +414,7 @@ void engine_job_begin(engine *e, int64_t now_us, engine_lane *lease, bool large,
                       const claimed_row *row)
 {
     engine_job *job = LIST_ENTRY(e->jobs[JOB_FREE].first, engine_job, link);
+    bool vain = lease != NULL && engine_leased_in_vain(e, lease);
     engine_action *action;
 
     job->token = row->token;
@@ -427,7 +428,7 @@ void engine_job_begin(engine *e, int64_t now_us, engine_lane *lease, bool large,
     job->place = PLACE_POOL;
     job->alarm_us = CLOCK_NEVER;
     job->lost = job->uncertain = job->timed_out = job->told_to_stop = false;
-    job->refused = job->moving = job->dropped = job->maybe_picked = false;
+    job->hopeless = job->refused = job->moving = job->dropped = job->maybe_picked = false;
     job->passed_over = false;
     job->large = large;
     job->priority = row->priority;
@@ -438,7 +439,7 @@ void engine_job_begin(engine *e, int64_t now_us, engine_lane *lease, bool large,
     e->counts.claimed++;
     if (job->cancelled)
         engine_say(e, NOTE_JOB_CANCELLED, -1, job->token.id, 0, NULL);
-    if (row->body == NULL || job->cancelled || e->state != ENGINE_RUNNING || exhausted(e)) {
+    if (row->body == NULL || job->cancelled || e->state != ENGINE_RUNNING || exhausted(e) || vain) {
         if (lease != NULL && !job->cancelled)
             engine_move(e, job, JOB_HANDED); /* from where it is dropped */
         engine_give_back(e, now_us, job);    /* cancelled, or no memory, time or thread for it */

@@ -80,7 +80,7 @@ static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
 
             job->uncertain = true;
             if (kind == SENTENCE_SETTLE && lane->job_count == 1 && job->losses > ALONE_MAX)
-                engine_put_off(e, now_us, job);
+                engine_put_off(e, now_us, job, NULL);
             else if (kind == SENTENCE_SETTLE)
                 engine_finish_again(e, job);
             else

@@ -19,8 +19,47 @@ enum {
     CROWDED_US = 5 * 1000,    /* nothing ended for so long while a thread is free: head of line */
     CLAIM_BYTES = 128 * 1024, /* of payloads in one claim: what a frozen client cannot take keeps
                                  the server's process busy, and its locks held */
-    PAYLOAD_SHARE = 2         /* payloads may be so many times the average */
+    PAYLOAD_SHARE = 2,        /* payloads may be so many times the average */
+    TRIAL_JOBS = 2            /* of a lease that only finds out whether outcomes can be written */
 };
+
+/* ---- the brake ---- */
+
+/* To lease only takes locks, so it succeeds where nothing can be written: without a partition of the
+ * log for today, with a full disk, without a privilege. The handlers run, the end of the lease is
+ * refused, and their rows are free: every worker of a fleet would run all jobs, and none would be
+ * done. So when the end of a lease was refused nothing more is leased until something was written:
+ * what the lease has left behind is resolved, which tells whether it was one bad row, whose
+ * neighbours are written, or everything. As it may have been nothing but bad rows, two jobs are
+ * leased once in a while all the same. */
+static void brake(engine *e, int64_t now_us, const engine_lane *lane)
+{
+    if (lane->lease_count == 0 || engine_leased_in_vain(e, lane))
+        return;
+    if (!e->braked) /* else it was a trial, which has begun a wait */
+        e->lease_not_before_us = now_us + backoff_next(&e->brake_backoff, &e->random);
+    e->braked = true;
+    e->brakes++;
+    e->lease_most = (size_t)e->config.threads;
+}
+
+void engine_release_brake(engine *e)
+{
+    e->braked = false;
+    e->lease_not_before_us = 0;
+    backoff_reset(&e->brake_backoff);
+}
+
+bool engine_leased_in_vain(const engine *e, const engine_lane *lane)
+{
+    return e->braked && lane->brakes_seen != e->brakes;
+}
+
+static bool brake_holds(const engine *e, int64_t now_us)
+{
+    return e->braked && (now_us < e->lease_not_before_us || engine_any_lease(e) ||
+                         engine_any_said(e, SENTENCE_LEASE) || engine_resolving(e, now_us));
+}
 
 /* ---- beginning ---- */
 
@@ -121,13 +160,15 @@ void engine_add_lease(engine *e, int64_t now_us, engine_lane *lane)
         now_us < e->claim_not_before_us || !engine_may_lease(e, lane) ||
         engine_any_said(e, SENTENCE_ADOPT) || (e->adopt_wanted && now_us >= e->adopt_at_us) ||
         (engine_any_said(e, SENTENCE_LEASE) && !e->leases.backlog) || no_thread_soon(e) ||
-        engine_pace_rests(e, now_us, lane))
+        brake_holds(e, now_us) || engine_pace_rests(e, now_us, lane))
         return;
     room = room_of(e);
     if (room == 0)
         return;
     if (room > e->lease_most)
         room = e->lease_most;
+    if (e->braked && room > TRIAL_JOBS)
+        room = TRIAL_JOBS;
     s = engine_add_sentence(lane, SENTENCE_LEASE);
     s->of.lease.batch = (int32_t)room;
     limit_bytes(e, s);
@@ -143,6 +184,7 @@ void engine_add_lease(engine *e, int64_t now_us, engine_lane *lane)
     s->of.lease.try_all = s->of.lease.cursors == NULL && !e->leases.backlog;
     s->of.lease.hold_us = hold_us(e, s);
     lane->lease_wakes_seen = e->wakes;
+    lane->brakes_seen = e->brakes;
 }
 
 /* What the payloads are like decides how many jobs a claim may bring. */
@@ -188,6 +230,8 @@ void engine_hear_lease(engine *e, int64_t now_us, engine_lane *lane, const sente
         engine_refuse_claim(e, now_us, reply);
         return;
     }
+    if (e->braked && reply->row_count > 0 && !engine_leased_in_vain(e, lane)) /* a trial */
+        e->lease_not_before_us = now_us + backoff_next(&e->brake_backoff, &e->random);
     engine_accept_rows(e, now_us, lane, true, reply);
     for (size_t i = 0; i < reply->row_count; i++) {
         if (!reply->rows[i].large)
@@ -365,7 +409,7 @@ void engine_become_picked(engine *e, int64_t now_us, engine_lane *lane, engine_j
 
     engine_no_orphan(e, job);
     job->token.updated = job->stamp;
-    job->uncertain = job->maybe_picked = false;
+    job->uncertain = job->maybe_picked = job->hopeless = false;
     if (job->state == JOB_DONE) {
         engine_move(e, job, JOB_FINISHED);
         return;
@@ -400,6 +444,7 @@ void engine_hear_conclude(engine *e, int64_t now_us, engine_lane *lane, const se
 {
     if (reply->refused) {
         lane->lease.failed = true;
+        brake(e, now_us, lane);
         engine_say(e, NOTE_SETTLE_FAILED, (int)(lane - e->lanes), 0, (int64_t)lane->lease_count,
                    &reply->error);
         return;
@@ -422,12 +467,15 @@ void engine_close_lease(engine *e, engine_lane *lane)
 void engine_hear_commit(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     if (reply->refused || lane->lease.failed) {
+        brake(e, now_us, lane);
         engine_lose_lease(e, lane, false);
         return;
     }
     engine_done_untold(e, lane);
-    if (lane->lease_count > 0)
+    if (lane->lease_count > 0) {
+        engine_release_brake(e);
         engine_fold_wanted(e);
+    }
     if (lane->lease_count > 0 && e->lease_most < (size_t)e->config.batch_size)
         e->lease_most *= LEASE_GROWTH;
     for (size_t i = 0; i < lane->lease_count; i++) {

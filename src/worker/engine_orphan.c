@@ -84,6 +84,13 @@ bool engine_resolve_due(const engine *e, int64_t now_us)
     return engine_outstanding(e, false) == 0 && engine_resolve_wanted(e, now_us);
 }
 
+bool engine_resolving(const engine *e, int64_t now_us)
+{
+    return e->orphans > 0 &&
+           (e->fences_heard < e->orphan_fence || engine_any_said(e, SENTENCE_RESOLVE) ||
+            engine_resolve_wanted(e, now_us));
+}
+
 void engine_add_resolve(engine *e, engine_lane *lane)
 {
     const engine_job *first = first_orphan(e);
@@ -174,6 +181,18 @@ void engine_orphan_picked(engine *e, int64_t now_us, engine_lane *lane, engine_j
     engine_become_picked(e, now_us, lane, job);
 }
 
+/* Not even that they are picked can be written. */
+static void despair_of(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
+{
+    bool again = reply->class == SQLSTATE_TRANSIENT || reply->class == SQLSTATE_SCHEMA ||
+                 reply->class == SQLSTATE_PERMISSION;
+
+    if (again)
+        engine_despair_later(e, now_us, lane, &reply->error);
+    for (size_t i = 0; !again && i < lane->job_count; i++)
+        engine_despair(e, lane->jobs[i], &reply->error);
+}
+
 void engine_hear_resolve(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     bool ends = lane->items[0].status != PGQ_STATUS_PICKED;
@@ -185,11 +204,15 @@ void engine_hear_resolve(engine *e, int64_t now_us, engine_lane *lane, const sen
         return;
     }
     if (reply->refused) {
+        despair_of(e, now_us, lane, reply);
         engine_unresolve(e, lane, false);
         e->settle_not_before_us = now_us + backoff_next(&e->refusal_backoff, &e->random);
         return;
     }
     backoff_reset(&e->refusal_backoff);
+    e->unwritten_since_us = CLOCK_NEVER;
+    if (reply->place_count > 0)
+        engine_release_brake(e);
     engine_fold_wanted(e);
     for (size_t i = 0; i < lane->job_count; i++) {
         engine_job *job = lane->jobs[i];

@@ -278,7 +278,7 @@ static void plan_lane(engine *e, int64_t now_us, int index)
     else if (e->jobs[JOB_FINISHED].count > 0 && now_us >= e->settle_not_before_us &&
              !may_linger(e, now_us))
         add_settle(e, lane);
-    else if (e->jobs[JOB_GIVEN].count > 0)
+    else if (e->jobs[JOB_GIVEN].count > 0 && now_us >= e->release_not_before_us)
         add_release(e, lane);
     engine_add_claim(e, now_us, lane);
     add_care(e, now_us, lane);
@@ -322,7 +322,9 @@ static bool drained(const engine *e)
         return false;
     if (e->config.only_job != 0)
         return true; /* whatever else there may be to do */
-    return !engine_hungry(e) && (e->queue_empty || (e->config.drain_now && !e->queue_due));
+    /* what is still held is refused; of orphans the rows are in the queue */
+    return !engine_hungry(e) && (e->queue_empty || (e->config.drain_now && !e->queue_due) ||
+                                 e->orphans > 0);
 }
 
 /* True when it has taken off. */
@@ -342,7 +344,8 @@ static bool plan_last_fold(engine *e, int64_t now_us)
 static void plan_end(engine *e, int64_t now_us)
 {
     /* a lease without jobs may wait for the fence of its revocations */
-    if (engine_held(e) > 0 || anything_flies(e) || engine_any_lease(e))
+    if (anything_flies(e) || engine_any_lease(e) ||
+        (engine_held(e) > 0 && engine_held(e) > engine_unsettleable(e)))
         return;
     if (e->state == ENGINE_RUNNING && (e->config.drain || e->config.only_job != 0) && drained(e)) {
         if (e->deferred > 0)
@@ -351,6 +354,7 @@ static void plan_end(engine *e, int64_t now_us)
     } else if (e->state == ENGINE_STOPPING && e->adopt_wanted) {
         plan_give_back(e, now_us);
     } else if (e->state == ENGINE_STOPPING && !plan_last_fold(e, now_us)) {
+        engine_leave_unsettled(e);
         e->state = ENGINE_FINISHED;
         engine_act(e, ACTION_FINISH)->note.error = &e->error;
     }
@@ -473,6 +477,8 @@ static int64_t lane_deadline(const engine *e)
         at = base_min_i64(
             at, base_max_i64(oldest->finished_us + SETTLE_LINGER_US, e->settle_not_before_us));
     }
+    if (e->jobs[JOB_GIVEN].count > 0 && e->release_not_before_us > 0)
+        at = base_min_i64(at, e->release_not_before_us);
     if (e->adopt_wanted && base_max_i64(e->adopt_at_us, e->claim_not_before_us) > 0)
         at = base_min_i64(at, base_max_i64(e->adopt_at_us, e->claim_not_before_us));
     at = base_min_i64(at, engine_tell_deadline(e));
@@ -481,6 +487,8 @@ static int64_t lane_deadline(const engine *e)
     at = base_min_i64(at, e->pace.look_at_us);
     if (engine_hungry(e) && e->claim_not_before_us > 0)
         at = base_min_i64(at, e->claim_not_before_us);
+    if (e->leases.hungry && e->lease_not_before_us > 0)
+        at = base_min_i64(at, e->lease_not_before_us);
     return base_min_i64(at, engine_fold_deadline(e));
 }
 

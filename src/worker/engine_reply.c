@@ -3,6 +3,9 @@
 
 #include <assert.h>
 
+/* A stopping worker says a release again so often: for about a quarter of a minute. */
+enum { RELEASES_MAX = 8 };
+
 void engine_refuse_claim(engine *e, int64_t now_us, const sentence_reply *reply)
 {
     if (reply->class == SQLSTATE_CONTENDED) {
@@ -192,9 +195,10 @@ static void unsettle(engine *e, engine_lane *lane, uint32_t first_group, uint32_
     }
 }
 
-void engine_put_off(engine *e, int64_t now_us, engine_job *job)
+void engine_put_off(engine *e, int64_t now_us, engine_job *job, const pgq_error *error)
 {
     engine_move(e, job, JOB_REFUSED);
+    engine_despair(e, job, error);
     if (e->refused_again_us == CLOCK_NEVER)
         e->refused_again_us = now_us + backoff_next(&e->bad_row_backoff, &e->random);
 }
@@ -208,7 +212,7 @@ static void bad_row(engine *e, int64_t now_us, engine_job *job, const pgq_error 
         engine_finish_again(e, job);
         return;
     }
-    engine_put_off(e, now_us, job);
+    engine_put_off(e, now_us, job, error);
     engine_say(e, NOTE_SETTLE_FAILED, -1, job->token.id, 1, error);
 }
 
@@ -237,6 +241,7 @@ void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane, const se
         return;
     }
     unsettle(e, lane, only->group, only->group);
+    engine_despair_later(e, now_us, lane, &reply->error);
     e->settle_not_before_us = now_us + backoff_next(&e->refusal_backoff, &e->random);
     engine_say(e, NOTE_SETTLE_FAILED, -1, 0, (int64_t)lane->job_count, &reply->error);
 }
@@ -272,6 +277,7 @@ static void hear_settle(engine *e, int64_t now_us, engine_lane *lane, const sent
         return;
     }
     backoff_reset(&e->refusal_backoff);
+    e->unwritten_since_us = CLOCK_NEVER;
     if (lane->job_count > 0)
         engine_fold_wanted(e);
     for (size_t place = 0; place < lane->job_count; place++) {
@@ -287,16 +293,37 @@ static void hear_settle(engine *e, int64_t now_us, engine_lane *lane, const sent
     lane->job_count = 0;
 }
 
+/* They are given back a little later: what has to wait for its heartbeat timeout waits long, and
+ * keeps its seat. */
+static bool release_again(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
+{
+    if (!reply->refused || reply->class != SQLSTATE_TRANSIENT)
+        return false;
+    if (e->state == ENGINE_STOPPING && ++e->releases_refused >= RELEASES_MAX)
+        return false;
+    e->release_not_before_us = now_us + backoff_next(&e->release_backoff, &e->random);
+    for (size_t place = 0; place < lane->job_count; place++)
+        engine_give_back(e, now_us, lane->jobs[place]);
+    lane->job_count = 0;
+    return true;
+}
+
 static void hear_release(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     if (reply->refused) {
         engine_say(e, NOTE_STATEMENT_REFUSED, -1, 0, (int64_t)lane->job_count, &reply->error);
         e->claim_not_before_us = now_us + backoff_next(&e->refusal_backoff, &e->random);
     }
+    if (release_again(e, now_us, lane, reply))
+        return;
+    if (!reply->refused) {
+        backoff_reset(&e->release_backoff);
+        e->releases_refused = 0;
+    }
     if (lane->job_count > 0)
         engine_wake(e);
     for (size_t place = 0; place < lane->job_count; place++) {
-        /* a release that was refused leaves the job to its heartbeat timeout */
+        /* a release that is refused for good leaves the job to its heartbeat timeout */
         e->counts.released += !reply->refused;
         if (lane->jobs[place]->uncertain)
             engine_back_unseen(e);

@@ -112,12 +112,14 @@
     X(ENDED_DEAF, 10, "worker ended because its listener failed")               \
     X(ENDED_AWAY, 1, "worker ended because the database stayed away")           \
     X(ENDED_REFUSED, 50, "worker ended because a statement was refused")        \
+    X(ENDED_UNSETTLED, 5, "worker ended although an outcome was refused")       \
     X(LEASED, 5000, "job leased")                                               \
     X(LEASE_RUN, 2000, "run of a leased job")                                   \
     X(LEASE_UNPROVEN, 1, "leased job not started, its lease being over")        \
     X(CONCLUDED, 2000, "job written by a lease's conclusion")                   \
     X(DEMOTED, 500, "job that outran its lease, picked from then on")           \
     X(CONCLUDE_REFUSED, 50, "conclusion refused")                               \
+    X(TRIAL, 20, "job leased to find out whether outcomes can be written")       \
     X(ANNOUNCED, 50, "freed jobs announced")                                    \
     X(DONE_TOLD, 50, "jobs of a backlog announced as done")                     \
     X(ORPHAN_WRITTEN, 50, "outcome written after its lease was lost")           \

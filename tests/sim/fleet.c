@@ -323,6 +323,8 @@ void fleet_begin(world *w, bool may_drain, int64_t only_job)
         .held_up_us = -BACKOFF_US,
         .claim_lost_us = -GHOST_US - BACKOFF_US,
         .adopt_refused_us = -BACKOFF_US,
+        .vain_us = CLOCK_NEVER,
+        .unwritten_us = CLOCK_NEVER,
         .lanes_lost_us = CLOCK_NEVER,
         .control_lost_us = CLOCK_NEVER,
         .deaf_noted_us = CLOCK_NEVER,

@@ -90,7 +90,7 @@ MUTANTS = {
         "    bool stale = false, fresh"),
     "release_forgotten": (
         "engine_plan.c", "jobs that were revoked at a stop are not given back",
-        "    else if (e->jobs[JOB_GIVEN].count > 0)\n        add_release(e, lane);",
+        "    else if (e->jobs[JOB_GIVEN].count > 0 && now_us >= e->release_not_before_us)\n        add_release(e, lane);",
         "    else if (e->jobs[JOB_GIVEN].count > 0 && e->state == ENGINE_STOPPING)\n"
         "        engine_forget(e, LIST_ENTRY(e->jobs[JOB_GIVEN].first, engine_job, link));"),
     "give_back_forgotten": (
@@ -536,6 +536,22 @@ MUTANTS = {
         "engine_fold.c", "the log and the counts are folded at one time",
         "    if (engine_any_said(e, SENTENCE_AGGREGATE))\n        return FOLD_KINDS;\n",
         ""),
+    "brake_never": (
+        "engine_lease.c", "jobs are leased and run while none of them can be written",
+        "    e->braked = true;\n",
+        ""),
+    "brake_for_others": (
+        "engine_job.c", "what was leased before it was known to be in vain is begun",
+        "exhausted(e) || vain) {",
+        "exhausted(e)) {\n        (void)vain;"),
+    "brake_for_good": (
+        "engine_lease.c", "a worker that could not write leases no more",
+        "    return e->braked && (now_us <",
+        "    return e->braked && (true || now_us <"),
+    "release_once": (
+        "engine_reply.c", "jobs whose release is refused for a moment are left picked",
+        "    if (release_again(e, now_us, lane, reply))\n        return;\n",
+        "    (void)release_again;\n"),
 }
 
 MISSING = """#include <stdio.h>

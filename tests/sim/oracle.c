@@ -102,7 +102,7 @@ void oracle_forgot(body *b)
     else if (b->state == BODY_WAITING || b->state == BODY_RUNNING || b->state == BODY_PARKED)
         violated(w, "I7: worker %d forgets job %lld, which is with the pool",
                  (int)b->worker->serial, (long long)b->token.id);
-    else if (!oracle_lease_forgot(b) && oracle_stands(w, b->claim) && !b->claim->release_refused)
+    else if (!oracle_lease_forgot(b) && oracle_stands(w, b->claim))
         violated(w, "I1: worker %d forgets job %lld while its claim stands", (int)b->worker->serial,
                  (long long)b->token.id);
     trace_add(w, "forgets", b->worker, -1, b->token.id, b->token.updated);
@@ -264,6 +264,15 @@ static bool out_of_time(const worker *who)
            (who->hurried_us != CLOCK_NEVER && now_us >= who->hurried_us + SECOND_US);
 }
 
+static bool all_refused(const worker *who)
+{
+    for (const body *b = who->bodies; b != NULL; b = b->next) {
+        if (!b->forgotten && !b->abandoned && !b->claim->refused_at_end)
+            return false;
+    }
+    return true;
+}
+
 /* With an error, before its jobs were settled: it had no time left, or nobody to settle with. */
 static void check_gave_up(worker *who)
 {
@@ -273,6 +282,8 @@ static void check_gave_up(worker *who)
         count_path(w, PATH_ENDED_TIMEOUT);
     else if (!can_settle(who))
         count_path(w, PATH_ENDED_AWAY);
+    else if (all_refused(who))
+        count_path(w, PATH_ENDED_UNSETTLED);
     else
         violated(w, "I7: worker %d gave up %zu jobs while it was connected", (int)who->serial,
                  engine_held(who->engine));

@@ -1,7 +1,14 @@
 /* What must hold of leases as their workers hear of them, and of the jobs in memory. */
 #include "sim.h"
 
-enum { MS = 1000, ENDS_WITHIN_US = 300 * MS, ANNOUNCES_WITHIN_US = 500 * MS };
+enum {
+    MS = 1000,
+    ENDS_WITHIN_US = 300 * MS,
+    ANNOUNCES_WITHIN_US = 500 * MS,
+    TRIAL_JOBS = 2, /* of a lease that only finds out whether outcomes can be written */
+    TRIAL_FIRST_US = 50 * MS,
+    TRIAL_LAST_US = 15000 * MS
+};
 
 /* ---- heard ---- */
 
@@ -19,6 +26,15 @@ static void land_all(lease_record *lease, bool answered)
     }
 }
 
+/* The end of a lease was refused, of which its owner did not know that it was lost already. */
+static void hear_vain(worker *who, const lease_record *lease)
+{
+    if (!lease->concluding || lease->lost_heard || who->vain_us != CLOCK_NEVER)
+        return;
+    who->vain_us = who->world->now_us;
+    who->trial_jobs = 0;
+}
+
 static void conclude_heard(connection *c, const sentence_reply *r)
 {
     world *w = c->owner->world;
@@ -27,6 +43,7 @@ static void conclude_heard(connection *c, const sentence_reply *r)
     if (!r->refused || lease == NULL)
         return;
     count_path(w, PATH_CONCLUDE_REFUSED);
+    hear_vain(c->owner, lease);
     lease->refused = lease->lost_heard = true;
     land_all(lease, true);
 }
@@ -44,6 +61,25 @@ static bool left_unstarted(world *w, const lease_record *lease)
     return false;
 }
 
+/* While nothing of them can be written, leases are said once in a while, and small ones. */
+static void check_trial(worker *who, claim_record *claim)
+{
+    int64_t at_us = who->vain_us, wait_us = TRIAL_FIRST_US;
+    int most = 0;
+
+    if (who->vain_us == CLOCK_NEVER || claim->lease->sent_us <= who->vain_us || claim->tried)
+        return;
+    claim->tried = true; /* it may rest, and begin again */
+    while ((at_us += wait_us) <= who->world->now_us) {
+        most += TRIAL_JOBS;
+        wait_us = base_min_i64(2 * wait_us, TRIAL_LAST_US);
+    }
+    count_path(who->world, PATH_TRIAL);
+    if (++who->trial_jobs > most)
+        violated(who->world, "I7: worker %d runs leased jobs, and nothing of them is written",
+                 (int)who->serial);
+}
+
 static void commit_heard(connection *c, const sentence_reply *r)
 {
     worker *who = c->owner;
@@ -53,6 +89,10 @@ static void commit_heard(connection *c, const sentence_reply *r)
     c->known = NULL;
     if (lease == NULL)
         return;
+    if (r->refused)
+        hear_vain(who, lease);
+    else if (lease->concluding && !lease->refused)
+        who->vain_us = CLOCK_NEVER;
     if (r->refused)
         lease->refused = lease->lost_heard = true;
     else
@@ -92,6 +132,8 @@ static void resolve_heard(worker *who, const sentence *s, const sentence_reply *
     if (r->refused && r->class == SQLSTATE_DATA && s->of.settle.count == 1 &&
         first->own_type != NULL && base_streq(first->own_type, "SettleRefused"))
         oracle_leased_claim(w, first->token.id, first->picked_us)->bad = true;
+    if (!r->refused && r->place_count > 0)
+        who->vain_us = CLOCK_NEVER;
     for (size_t i = 0; !r->refused && i < s->of.settle.count; i++) {
         const settle_item *item = &s->of.settle.items[i];
         claim_record *claim = oracle_leased_claim(w, item->token.id, item->picked_us);
@@ -131,6 +173,7 @@ void oracle_lease_heard(connection *c, const sentence *s, const sentence_reply *
             break;
         c->known = c->lease;
         c->known->heard = true;
+        c->known->vain = c->owner->vain_us != CLOCK_NEVER && c->known->sent_us <= c->owner->vain_us;
         c->known->deadline_us = base_min_i64(c->owner->world->now_us + c->owner->config.lease_us,
                                              c->known->sent_us + s->of.lease.hold_us / 2);
         break;
@@ -170,9 +213,13 @@ void oracle_lease_began(const body *b)
     const model_row *row = model_row_of(&w->model, b->token.id);
 
     count_path(w, PATH_LEASE_RUN);
+    check_trial(b->worker, b->claim);
     w->jobs[b->token.id - 1].idle_leases = 0;
     if (w->now_us >= lease->deadline_us)
         violated(w, "I2: worker %d starts job %lld after the end of its lease", (int)who->serial,
+                 (long long)b->token.id);
+    if (lease->vain)
+        violated(w, "I7: worker %d starts job %lld, and can write nothing", (int)who->serial,
                  (long long)b->token.id);
     if (lease->ending)
         violated(w, "I2: worker %d starts job %lld, whose lease it has ended", (int)who->serial,

@@ -2,6 +2,11 @@
  * here: each claim as the database made it, whoever comes to know of it. */
 #include "sim.h"
 
+enum {
+    UNWRITTEN_US = 30 * 1000 * 1000, /* so long a stopping worker waits for what may be mended */
+    LOSSES = 3
+};
+
 claim_record *oracle_claim_of(world *w, const claim_token *token)
 {
     claim_record *claim = NULL;
@@ -477,8 +482,43 @@ static void land_all(worker *who, const sentence *s, bool answered)
         land(oracle_claim_of(w, &s->of.tokens.tokens[i]), answered);
 }
 
+static claim_record *claim_of_item(world *w, const sentence *s, size_t i)
+{
+    const settle_item *item = &s->of.settle.items[i];
+
+    return s->kind == SENTENCE_RESOLVE ? oracle_leased_claim(w, item->token.id, item->picked_us)
+                                       : oracle_claim_of(w, &item->token);
+}
+
+/* A worker that stops tries what is refused for good once more, and the rest for a while. */
+static void outcomes_heard(worker *who, const sentence *s, const sentence_reply *r)
+{
+    const settle_item *first = &s->of.settle.items[0];
+    bool again = r->class == SQLSTATE_TRANSIENT || r->class == SQLSTATE_PERMISSION;
+    bool last_word = first->own_type != NULL || first->status == PGQ_STATUS_PICKED;
+
+    if (!r->refused)
+        who->unwritten_us = CLOCK_NEVER;
+    if (!r->refused || !who->stopping)
+        return;
+    if (again)
+        who->unwritten_us = base_min_i64(who->unwritten_us, who->world->now_us);
+    if (again ? who->world->now_us < who->unwritten_us + UNWRITTEN_US
+              : s->of.settle.count > 1 || !last_word)
+        return;
+    for (size_t i = 0; i < s->of.settle.count; i++)
+        claim_of_item(who->world, s, i)->refused_at_end = true;
+}
+
 void oracle_unanswered(worker *who, const sentence *s)
 {
+    for (size_t i = 0; s->kind == SENTENCE_SETTLE && i < s->of.settle.count; i++) {
+        claim_record *claim = claim_of_item(who->world, s, i);
+
+        claim->losses++;
+        claim->refused_at_end |=
+            who->stopping && s->of.settle.count == 1 && claim->losses >= LOSSES;
+    }
     if (claims(s)) {
         who->adopt_soon = true;
         who->claim_lost_us = who->world->now_us;
@@ -544,13 +584,11 @@ void oracle_heard(connection *c, const sentence *s, const sentence_reply *r)
     }
     oracle_lease_heard(c, s, r);
     if (s->kind == SENTENCE_SETTLE || s->kind == SENTENCE_RESOLVE)
-        settle_heard(who, s, r);
+        settle_heard(who, s, r), outcomes_heard(who, s, r);
     else if (s->kind == SENTENCE_BEAT && !r->refused)
         beat_heard(c, s, r);
     else if (s->kind == SENTENCE_PROBE)
         probe_heard(who, r);
     else if (s->kind == SENTENCE_AGGREGATE && r->refused)
         who->settled_us[s->of.aggregate.counts] = who->world->now_us;
-    for (size_t i = 0; s->kind == SENTENCE_RELEASE && r->refused && i < s->of.tokens.count; i++)
-        oracle_claim_of(who->world, &s->of.tokens.tokens[i])->release_refused = true;
 }

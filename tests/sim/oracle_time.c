@@ -21,8 +21,7 @@ bool oracle_left_behind(world *w, const claim_record *claim)
 {
     const model_row *row = model_row_of(&w->model, claim->token.id);
 
-    return claim->hopeless || claim->release_refused ||
-           row->locked_until_us >= claim->token.updated;
+    return claim->hopeless || row->locked_until_us >= claim->token.updated;
 }
 
 /* Whether the worker must have heard that the queued row is there, or will be due, or that its

@@ -121,6 +121,7 @@ typedef struct lease_record {
     bool ending, ended_heard; /* its end was said, answered */
     bool landed;              /* what was said of its end is answered, or never will be */
     bool concluding, refused; /* a conclusion was said, refused */
+    bool vain; /* it was said before, and answered after nothing could be written any more */
 } lease_record;
 
 typedef struct claim_record {
@@ -142,7 +143,10 @@ typedef struct claim_record {
     bool late;          /* carried out after its connection was gone */
     bool hopeless;      /* so late, or of a job so well known, that nobody would look for it */
     bool reply_pending; /* its reply may still reach the owner */
-    bool settled, released, release_refused;
+    bool settled, released;
+    bool tried;  /* it was begun in vain */
+    bool refused_at_end; /* its outcome, since its owner stops, as if for good */
+    unsigned losses;     /* of its settles, with their connections */
     body *body; /* NULL until the owner has heard of it, or without memory */
 } claim_record;
 
@@ -287,6 +291,9 @@ struct worker {
     int64_t idle_since_us;    /* CLOCK_NEVER: it is not idle */
     int64_t claims_since_us;  /* the same, without regard to the control lane */
     int64_t stop_us, hurried_us;
+    int64_t unwritten_us; /* since when its outcomes are refused; CLOCK_NEVER: they are not */
+    int64_t vain_us; /* since when nothing of its leases is written; CLOCK_NEVER: something is */
+    int trial_jobs;  /* that it has begun since, of leases that it said later */
     int64_t done_since_us;   /* it stops and has nothing left; CLOCK_NEVER: it has, or does not */
     int64_t control_lost_us; /* since when it has no control lane; CLOCK_NEVER: it has one */
     int64_t deaf_noted_us;   /* CLOCK_NEVER: its listener has not failed, or is restored */

@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "base/error.h"
+#include "pg/sqlstate.h"
 #include "worker/engine.h"
 
 enum {
@@ -34,23 +36,29 @@ typedef struct stage {
     } started[JOBS_MAX];
     size_t started_count;
     size_t said[SENTENCE_HORIZON + 1];
+    size_t all_started;
     size_t stale_looks, row_claims, sweeps, whole_sweeps, cursor_claims, leases, connects;
     int64_t held; /* a leased job that does not end; 0: the next one; -1: none */
     bool finished;
+    pgq_error end;
     /* how the database answers */
     size_t lease_rows, claim_rows; /* at most */
     size_t stock;                  /* likewise, of all leases; SIZE_MAX: without an end */
     int64_t sweep_us;              /* what one takes longer than another claim */
     uint32_t picked;               /* the entrypoint of the row lane */
     bool large, deaf, front;
-    bool lost;           /* the jobs of a lost lease are another's */
-    bool refuses;        /* to resolve them */
-    int64_t next_behind; /* where the next claim that is said begins, if this is -1 */
-    size_t urgent;       /* of the jobs of the next lease, so many are of a higher priority */
-    size_t urgent_each;  /* of so many leases one brings such a job; 0: none does */
-    size_t late_rows;    /* that a late claim finds */
-    int64_t others;      /* take so many ids between two of our leases */
-    int64_t settle_us;   /* what the end of a lease takes */
+    bool lost;               /* the jobs of a lost lease are another's */
+    bool refuses;            /* to resolve them */
+    bool unwritable;         /* no outcome can be written, and nobody's lease ends */
+    int64_t poison_id;       /* likewise of this job alone; 0: of none */
+    size_t release_refusals; /* so many releases are refused for a moment */
+    bool revokes;            /* what the pool was given has not started when it is revoked */
+    int64_t next_behind;     /* where the next claim that is said begins, if this is -1 */
+    size_t urgent;           /* of the jobs of the next lease, so many are of a higher priority */
+    size_t urgent_each;      /* of so many leases one brings such a job; 0: none does */
+    size_t late_rows;        /* that a late claim finds */
+    int64_t others;          /* take so many ids between two of our leases */
+    int64_t settle_us;       /* what the end of a lease takes */
     int64_t claim_wait_us, sweep_wait_us; /* so long a lease of that kind is not answered */
     bool sweeps_refused;                  /* by a timeout of the role */
     bool no_control;                      /* the control lane cannot connect again */
@@ -106,6 +114,17 @@ static inline void note_said(stage *s, const sentence *said)
         s->next_behind = begins_behind(said);
 }
 
+static inline void revoke(stage *s, void *job)
+{
+    for (size_t i = 0; i < s->started_count; i++) {
+        if (s->started[i].job != job)
+            continue;
+        s->started[i] = s->started[--s->started_count];
+        engine_revoked(s->e, s->now_us, job);
+        return;
+    }
+}
+
 static inline void carry_out(stage *s)
 {
     engine_action action;
@@ -124,12 +143,16 @@ static inline void carry_out(stage *s)
                 note_said(s, &action.flight->sentences[i]);
         } else if (action.kind == ACTION_START) {
             assert_true(s->started_count < JOBS_MAX);
+            s->all_started++;
             s->started[s->started_count].id = (intptr_t)action.body;
             s->started[s->started_count++].job = action.job;
+        } else if (action.kind == ACTION_REVOKE && s->revokes) {
+            revoke(s, action.job);
         } else if (action.kind == ACTION_FENCE) {
             engine_fenced(s->e, s->now_us);
         } else if (action.kind == ACTION_FINISH) {
             s->finished = true;
+            s->end = *action.note.error;
         }
     }
 }
@@ -242,10 +265,35 @@ static inline void count_lease(stage *s, int lane, const sentence *said)
         s->leases_dead++;
 }
 
-/* Answers all that the lane has said, as a database that refuses nothing. */
+static inline bool writes(const sentence *said)
+{
+    return said->kind == SENTENCE_SETTLE || said->kind == SENTENCE_CONCLUDE ||
+           said->kind == SENTENCE_RESOLVE;
+}
+
+/* Whether the sentence is refused, and as what. */
+static inline bool is_refused(stage *s, const sentence *said, sqlstate_class *ret_class)
+{
+    *ret_class = SQLSTATE_TRANSIENT;
+    if (said->kind == SENTENCE_RELEASE && s->release_refusals > 0) {
+        s->release_refusals--;
+        return true;
+    }
+    if ((said->kind == SENTENCE_RESOLVE && s->refuses) || (sweeps(said) && s->sweeps_refused))
+        return true;
+    *ret_class = SQLSTATE_DATA;
+    for (size_t i = 0; writes(said) && s->poison_id != 0 && i < said->of.settle.count; i++) {
+        if (said->of.settle.items[i].token.id == s->poison_id)
+            return true;
+    }
+    return s->unwritable && writes(said);
+}
+
+/* Answers all that the lane has said, as a database that refuses nothing but what it is told to. */
 static inline void answer(stage *s, int lane)
 {
     size_t left = s->flights[lane] != NULL ? s->flights[lane]->count - s->heard[lane] : 0;
+    bool failed = false; /* the lane's transaction */
 
     while (left-- > 0 && !waits(s, lane)) {
         const sentence *said = &s->flights[lane]->sentences[s->heard[lane]++];
@@ -266,12 +314,13 @@ static inline void answer(stage *s, int lane)
         reply.places = places;
         reply.stamps = stamps;
         reply.refused =
-            (said->kind == SENTENCE_RESOLVE && s->refuses) || (sweeps(said) && s->sweeps_refused);
-        reply.class = SQLSTATE_TRANSIENT;
+            is_refused(s, said, &reply.class) || (failed && said->kind == SENTENCE_COMMIT);
+        if (reply.refused)
+            (void)error_set(&reply.error, PGQ_E_DATABASE, "no such partition");
+        failed = reply.refused && said->kind == SENTENCE_CONCLUDE;
         if (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM)
             reply.row_count = make_rows(s, said, rows);
-        if (said->kind == SENTENCE_SETTLE || said->kind == SENTENCE_CONCLUDE ||
-            (said->kind == SENTENCE_RESOLVE && !s->lost)) {
+        if (!reply.refused && writes(said) && (said->kind != SENTENCE_RESOLVE || !s->lost)) {
             for (size_t i = 0; i < said->of.settle.count; i++) {
                 if (said->kind == SENTENCE_CONCLUDE &&
                     said->of.settle.items[i].status != PGQ_STATUS_PICKED)
