@@ -1,5 +1,6 @@
 -- claim_lease_many: claim_lease for several entrypoints. What comes first over all of them decides how
--- the batch is divided, and some locked rows may count; each entrypoint then gives its first free rows.
+-- the batch is divided; each entrypoint then gives its first free rows. What seems to be locked counts
+-- only where there is less than that: it would take the place of another entrypoint's free rows.
 -- $1 int4    jobs wanted
 -- $2 text[]  entrypoints
 -- $3 int4    bytes of a job's payload and headers at most; larger ones are left out
@@ -14,7 +15,7 @@
 -- log: none
 -- notify: none
 /* pgqueuer lease */
-WITH first_ones AS MATERIALIZED (
+WITH free_ones AS MATERIALIZED (
     SELECT due.place
     FROM unnest($2::text[]) WITH ORDINALITY AS e (entrypoint, place)
     CROSS JOIN LATERAL (
@@ -22,7 +23,7 @@ WITH first_ones AS MATERIALIZED (
         FROM :queue AS q
         WHERE q.entrypoint = ANY (ARRAY[e.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
               AND q.id <> ALL ($5::int8[])
-              AND CASE WHEN q.xmax = 0 OR $6 THEN true
+              AND CASE WHEN q.xmax = 0 THEN true
                        WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
                                             AND (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid))
                        THEN q.xmax = pg_current_xact_id_if_assigned()::xid
@@ -34,6 +35,30 @@ WITH first_ones AS MATERIALIZED (
     ) AS due
     ORDER BY due.priority DESC, due.id
     LIMIT $1
+), first_ones AS MATERIALIZED (
+    SELECT place
+    FROM free_ones
+    UNION ALL
+    (SELECT due.place
+     FROM unnest($2) WITH ORDINALITY AS e (entrypoint, place)
+     CROSS JOIN LATERAL (
+         SELECT e.place, q.priority, q.id
+         FROM :queue AS q
+         WHERE q.entrypoint = ANY (ARRAY[e.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
+               AND q.id <> ALL ($5)
+               AND NOT CASE WHEN q.xmax = 0 THEN true
+                            WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
+                                                 AND (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid))
+                            THEN q.xmax = pg_current_xact_id_if_assigned()::xid
+                            ELSE q.xmax NOT IN (SELECT running::xid
+                                                FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
+                       END
+         ORDER BY q.entrypoint, q.priority DESC, q.id
+         LIMIT $1
+     ) AS due
+     WHERE $6 AND (SELECT count(*) FROM free_ones) < $1
+     ORDER BY due.priority DESC, due.id
+     LIMIT $1 - (SELECT count(*) FROM free_ones))
 ), share AS MATERIALIZED (
     SELECT place, count(*) AS most
     FROM first_ones

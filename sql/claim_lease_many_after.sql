@@ -37,6 +37,13 @@ WITH span AS MATERIALIZED (
             FROM :queue AS q
             WHERE q.entrypoint = ANY (ARRAY[s.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
                   AND q.priority >= s.low AND q.id <> ALL ($5::int8[])
+                  AND CASE WHEN q.xmax = 0 THEN true
+                           WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
+                                                AND (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid))
+                           THEN q.xmax = pg_current_xact_id_if_assigned()::xid
+                           ELSE q.xmax NOT IN (SELECT running::xid
+                                               FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
+                      END
             ORDER BY q.entrypoint, q.priority DESC, q.id
             LIMIT $1
         ) AS due
@@ -76,6 +83,13 @@ WITH span AS MATERIALIZED (
         FROM :queue AS q
         WHERE q.entrypoint = ANY (ARRAY[s.entrypoint]) AND q.status = 'queued' AND q.execute_after <= now()
               AND q.priority >= s.low AND q.id <> ALL ($5)
+              AND CASE WHEN q.xmax = 0 THEN true
+                       WHEN age(q.xmax) BETWEEN (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid)) - 10000
+                                            AND (SELECT age(pg_snapshot_xmax(pg_current_snapshot())::xid))
+                       THEN q.xmax = pg_current_xact_id_if_assigned()::xid
+                       ELSE q.xmax NOT IN (SELECT running::xid
+                                           FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
+                  END
         ORDER BY q.entrypoint, q.priority DESC, q.id
         LIMIT s.most
         FOR UPDATE SKIP LOCKED

@@ -4,8 +4,9 @@
 -- $3 bool    count the deferred jobs
 -- > due bool             a queued job is due now, locked ones included
 -- > queued bool          there is a queued job at all
--- > next_due_us int8     microseconds until the next deferred job is due, or NULL
--- > next_stale_us int8   microseconds until the oldest heartbeat of a picked job is stale, or NULL
+-- > next_due_us int8     microseconds until the next deferred job is due, a year at most, or NULL
+-- > next_stale_us int8   microseconds until the oldest heartbeat of a picked job is stale, or NULL; a
+-- >                      heartbeat of more than a year ago counts as one of a year ago
 -- > deferred int8        jobs that are not due yet, or NULL
 -- locks: none
 -- index: {queue}_ep_ea_idx, {queue}_picked_heartbeat_idx
@@ -26,7 +27,9 @@ WITH first_queued AS MATERIALIZED (
 SELECT
     EXISTS (SELECT FROM first_queued WHERE execute_after <= now()) AS due,
     EXISTS (SELECT FROM first_queued) AS queued,
-    (SELECT ceil(extract(epoch FROM min(soonest.execute_after) - now()) * 1000000)::int8
+    -- there is no difference from infinity, which may stand in any column
+    (SELECT ceil(extract(epoch FROM min(least(soonest.execute_after, now() + interval '1 year')) - now())
+                 * 1000000)::int8
      FROM unnest($1) AS e (entrypoint)
      CROSS JOIN LATERAL (
          SELECT q.execute_after
@@ -35,8 +38,10 @@ SELECT
          ORDER BY q.execute_after
          LIMIT 1
      ) AS soonest) AS next_due_us,
-    (SELECT ceil(extract(epoch FROM min(oldest.heartbeat + e.silence_ms * interval '1 millisecond')
-                                    - now()) * 1000000)::int8
+    (SELECT ceil(extract(epoch FROM min(greatest(least(oldest.heartbeat, now() + interval '1 year'),
+                                                 now() - interval '1 year')
+                                        + e.silence_ms * interval '1 millisecond') - now())
+                 * 1000000)::int8
      FROM unnest($1, $2::int8[]) AS e (entrypoint, silence_ms)
      CROSS JOIN LATERAL (
          SELECT q.heartbeat

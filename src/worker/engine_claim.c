@@ -356,6 +356,8 @@ static void claim_rows(engine *e, int64_t now_us, engine_lane *lane)
         e->leases.hungry = false;
         look_only(e);
     }
+    if (fresh)
+        room = base_min_size(room, engine_room_of_rows(e, now_us, lane));
     if (room == 0)
         return;
     s = engine_add_sentence(lane, SENTENCE_CLAIM);
@@ -376,6 +378,8 @@ static void claim_rows(engine *e, int64_t now_us, engine_lane *lane)
         else
             e->stale_look_at_us = now_us + RATE_STEP_US;
     }
+    if (fresh)
+        engine_took_turn(&e->rows, &e->leases);
     lane->wakes_seen = e->wakes;
 }
 

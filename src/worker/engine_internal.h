@@ -186,6 +186,8 @@ typedef struct engine_side {
     size_t entrypoints;
     bool hungry;  /* there may be due jobs that nobody has claimed */
     bool backlog; /* the last claim came back full */
+    int32_t priority;  /* and then, that of its last job */
+    unsigned in_a_row; /* claims since the other side had one, which may have work as well */
 } engine_side;
 
 typedef enum engine_state {
@@ -406,7 +408,17 @@ void engine_listen_lost(engine *e, int64_t now_us, bool was_listening, const pgq
 int64_t engine_suspect_at(const engine *e, int64_t said_us);
 void engine_listen_tick(engine *e, int64_t now_us);
 
+/* engine_share.c */
+/* The leases go first: both sides are hungry. */
+bool engine_leases_turn(const engine *e);
+/* How many jobs the row lane may claim now, if the lane that is planned has not leased yet. */
+size_t engine_room_of_rows(engine *e, int64_t now_us, const engine_lane *lane);
+/* A claim of a side was said. */
+void engine_took_turn(engine_side *side, engine_side *other);
+
 /* engine_lease.c */
+/* Whether the lane would lease if there were room for jobs and a thread soon. */
+bool engine_could_lease(engine *e, int64_t now_us, const engine_lane *lane);
 void engine_add_lease(engine *e, int64_t now_us, engine_lane *lane);
 /* Adds the end of the lane's lease to its flight. False: it goes on. */
 bool engine_end_lease(engine *e, int64_t now_us, engine_lane *lane);

@@ -25,13 +25,13 @@ enum {
 
 /* ---- the brake ---- */
 
-/* To lease only takes locks, so it succeeds where nothing can be written: without a partition of the
- * log for today, with a full disk, without a privilege. The handlers run, the end of the lease is
- * refused, and their rows are free: every worker of a fleet would run all jobs, and none would be
- * done. So when the end of a lease was refused nothing more is leased until something was written:
- * what the lease has left behind is resolved, which tells whether it was one bad row, whose
- * neighbours are written, or everything. As it may have been nothing but bad rows, two jobs are
- * leased once in a while all the same. */
+/* To lease only takes locks, so it succeeds where nothing can be written: without a partition of
+ * the log for today, with a full disk, without a privilege. The handlers run, the end of the lease
+ * is refused, and their rows are free: every worker of a fleet would run all jobs, and none would
+ * be done. So when the end of a lease was refused nothing more is leased until something was
+ * written: what the lease has left behind is resolved, which tells whether it was one bad row,
+ * whose neighbours are written, or everything. As it may have been nothing but bad rows, two jobs
+ * are leased once in a while all the same. */
 static void brake(engine *e, int64_t now_us, const engine_lane *lane)
 {
     if (lane->lease_count == 0 || engine_leased_in_vain(e, lane))
@@ -138,17 +138,27 @@ int64_t engine_lease_until(const engine_config *config, const sentence *said, in
 }
 
 /* What waited for a thread in vain is not leased again for as long as none is free: others have
- * one. Nor is anything while many large jobs wait to be claimed: it would leave more of them. */
+ * one. */
 static size_t room_of(engine *e)
 {
     size_t room = engine_room(e), threads = engine_free_threads(e);
     size_t busy = e->jobs[JOB_HANDED].count - e->away + engine_outstanding(e, true);
 
-    if (e->large_count > LARGE_MAX / 2)
-        return 0;
     if (!e->stalled)
         return room;
     return busy < threads ? (size_t)base_min_i64((int64_t)room, (int64_t)(threads - busy)) : 0;
+}
+
+bool engine_could_lease(engine *e, int64_t now_us, const engine_lane *lane)
+{
+    if (e->state != ENGINE_RUNNING || e->config.only_job != 0 || !e->leases.hungry ||
+        now_us < e->claim_not_before_us || !engine_may_lease(e, lane) ||
+        engine_any_said(e, SENTENCE_ADOPT) || (e->adopt_wanted && now_us >= e->adopt_at_us) ||
+        (engine_any_said(e, SENTENCE_LEASE) && !e->leases.backlog))
+        return false;
+    /* while many large jobs wait to be claimed it would leave more of them */
+    return e->large_count <= LARGE_MAX / 2 && !brake_holds(e, now_us) &&
+           !engine_pace_rests(e, now_us, lane);
 }
 
 void engine_add_lease(engine *e, int64_t now_us, engine_lane *lane)
@@ -156,11 +166,7 @@ void engine_add_lease(engine *e, int64_t now_us, engine_lane *lane)
     size_t room, count = 0;
     sentence *s;
 
-    if (e->state != ENGINE_RUNNING || e->config.only_job != 0 || !e->leases.hungry ||
-        now_us < e->claim_not_before_us || !engine_may_lease(e, lane) ||
-        engine_any_said(e, SENTENCE_ADOPT) || (e->adopt_wanted && now_us >= e->adopt_at_us) ||
-        (engine_any_said(e, SENTENCE_LEASE) && !e->leases.backlog) || no_thread_soon(e) ||
-        brake_holds(e, now_us) || engine_pace_rests(e, now_us, lane))
+    if (no_thread_soon(e) || !engine_could_lease(e, now_us, lane))
         return;
     room = room_of(e);
     if (room == 0)
@@ -183,6 +189,8 @@ void engine_add_lease(engine *e, int64_t now_us, engine_lane *lane)
     engine_add_cursors(e, now_us, lane, s);
     s->of.lease.try_all = s->of.lease.cursors == NULL && !e->leases.backlog;
     s->of.lease.hold_us = hold_us(e, s);
+    if (!s->of.lease.late) /* which may find nothing beside a backlog */
+        engine_took_turn(&e->leases, &e->rows);
     lane->lease_wakes_seen = e->wakes;
     lane->brakes_seen = e->brakes;
 }
@@ -249,6 +257,8 @@ void engine_hear_lease(engine *e, int64_t now_us, engine_lane *lane, const sente
     if (said->of.lease.late)
         return; /* which does not say what there is behind the cursors */
     e->leases.backlog = reply->row_count >= (size_t)said->of.lease.batch;
+    if (e->leases.backlog)
+        e->leases.priority = reply->rows[reply->row_count - 1].priority;
     if (e->leases.backlog || engine_sweep_next(e, now_us, said) ||
         (said->of.lease.cursors == NULL && !said->of.lease.try_all))
         return; /* it has not seen everything */

@@ -94,8 +94,10 @@ static void hear_claim(engine *e, int64_t now_us, engine_lane *lane, const sente
         e->stale_look_at_us = now_us; /* a silent worker may have left more than one claim brings */
     if (reply->row_count > 0)
         e->look_again_us = 0;
-    if (e->rows.backlog)
+    if (e->rows.backlog) {
+        e->rows.priority = reply->rows[reply->row_count - 1].priority;
         return;
+    }
     engine_side_ate(e, &e->rows, lane->wakes_seen);
     e->stale_hungry = e->wakes != lane->wakes_seen;
     e->slot_wanted = e->limited;

@@ -234,6 +234,23 @@ def test_drain_now_leaves_deferred_jobs_and_says_how_many(queue_db, produce, spa
     assert queue_db.job_count() == 4
 
 
+@pytest.mark.parametrize("soonest", ["infinity", "294276-12-31 23:59:59+00"])
+def test_times_without_a_bound_hold_up_no_drain(queue_db, produce, spawn_worker, journal, soonest):
+    """PostgreSQL 15 and 16 refuse the difference of an infinite time and another one."""
+    ids = produce(queue_db, [NewJob("ok", b"")] * 3 + [NewJob("ok", b"", delay_ms=600_000)] * 3)
+    with queue_db.connect() as connection:
+        for job_id, time in zip(ids[2:], ["-infinity", "infinity", "infinity", soonest]):
+            connection.execute("UPDATE pgqueuer SET execute_after = %s WHERE id = %s", [time, job_id])
+        connection.execute("UPDATE pgqueuer SET status = 'picked', queue_manager_id = gen_random_uuid(),"
+                           " heartbeat = '-infinity' WHERE id = %s", [ids[1]])
+    worker = spawn_worker(queue_db, "--mode", "drain-now", wait=False, args=["ok"])
+    assert worker.wait(30) == 0, worker.log()
+    assert journal.run_counts() == dict.fromkeys(ids[:3], 1)
+    [line] = worker.events("worker.left_deferred")
+    assert "jobs=3" in line.split()
+    assert not worker.events("statement.refused")
+
+
 def test_drain_waits_for_deferred_jobs_and_for_its_own_retries(queue_db, produce, drain, journal):
     ids = produce(queue_db, [NewJob("ok", b"", delay_ms=1500), NewJob("retry_once", b"1000")])
     worker = drain(queue_db, args=["ok", "retry_once"], deadline=30)

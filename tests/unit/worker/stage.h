@@ -55,10 +55,11 @@ typedef struct stage {
     bool revokes;            /* what the pool was given has not started when it is revoked */
     int64_t next_behind;     /* where the next claim that is said begins, if this is -1 */
     size_t urgent;           /* of the jobs of the next lease, so many are of a higher priority */
-    size_t urgent_each;      /* of so many leases one brings such a job; 0: none does */
-    size_t late_rows;        /* that a late claim finds */
-    int64_t others;          /* take so many ids between two of our leases */
-    int64_t settle_us;       /* what the end of a lease takes */
+    int32_t lease_priority, claim_priority; /* of all other jobs */
+    size_t urgent_each; /* of so many leases one brings such a job; 0: none does */
+    size_t late_rows;   /* that a late claim finds */
+    int64_t others;     /* take so many ids between two of our leases */
+    int64_t settle_us;  /* what the end of a lease takes */
     int64_t claim_wait_us, sweep_wait_us; /* so long a lease of that kind is not answered */
     bool sweeps_refused;                  /* by a timeout of the role */
     bool no_control;                      /* the control lane cannot connect again */
@@ -236,7 +237,7 @@ static inline size_t make_rows(stage *s, const sentence *said, claimed_row *rows
         rows[i] = (claimed_row){
             .token = {id, id},
             .entrypoint = lease || ids ? LEASED : s->picked,
-            .priority = lease && i < s->urgent,
+            .priority = lease ? s->lease_priority + (i < s->urgent) : s->claim_priority,
             .body = large ? NULL : (void *)(intptr_t)id,
             .large = large,
         };
