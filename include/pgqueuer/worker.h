@@ -150,6 +150,7 @@ PGQ_API PGQ_CHECKED pgq_code pgq_worker_entrypoint(pgq_worker *worker, const cha
  * After the first connection, a lost database is waited for; the first one must succeed.
  * Errors: PGQ_E_INVALID, PGQ_E_CONNECT, PGQ_E_AUTH, PGQ_E_SCHEMA_MISSING, PGQ_E_SCHEMA_MISMATCH,
  * PGQ_E_TIMEOUT (handlers were still running after drain_timeout_ms), PGQ_E_FAILING_LISTENER,
+ * PGQ_E_DATABASE (a statement was refused, or the outcome of jobs, which the message names),
  * PGQ_E_NOMEM. */
 PGQ_API PGQ_CHECKED pgq_code pgq_worker_run(pgq_worker *worker, const pgq_run_options *options,
                                             pgq_error *err);

@@ -12,7 +12,7 @@ enum {
     REFUSAL_FIRST_US = 100 * 1000,
     REFUSAL_MAX_US = 5 * 1000 * 1000,
     BRAKE_MAX_US = 30 * 1000 * 1000, /* it is a resolve that finds out sooner */
-    CONTENTION_FIRST_US = 2 * 1000, /* another claim took the seat */
+    CONTENTION_FIRST_US = 2 * 1000,  /* another claim took the seat */
     CONTENTION_MAX_US = 100 * 1000,
     FREED_JITTER_US = 4 * 1000, /* not the whole fleet at once */
     GHOST_FIRST_US = 20 * 1000, /* until a lost claim is looked for again */

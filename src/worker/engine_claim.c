@@ -76,7 +76,8 @@ static bool is_undecided(const engine_job *job)
     bool may_be_queued = job->state == JOB_RELEASING ||
                          (job->state == JOB_SETTLING && job->outcome.status == PGQ_STATUS_QUEUED);
 
-    return job->state != JOB_REFUSED && !job->hopeless && job->losses < 2 && (job->uncertain || may_be_queued);
+    return job->state != JOB_REFUSED && !job->hopeless && job->losses < 2 &&
+           (job->uncertain || may_be_queued);
 }
 
 static bool anything_undecided(const engine *e)

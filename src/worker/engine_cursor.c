@@ -302,7 +302,9 @@ void engine_add_cursors(engine *e, int64_t now_us, engine_lane *lane, sentence *
         return;
     s->of.lease.cursors = lane->cursors;
     s->of.lease.cursor_count = count;
-    if (due)
+    /* it may find nothing, and beside the row lane a claim's turn may not come sooner than the next
+     * sweep is due */
+    if (due && !(e->late_last && e->rows.hungry))
         look_in_front(e, now_us, lane, s);
     else
         keep_clear(e, now_us, lane, s);

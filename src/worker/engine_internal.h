@@ -184,8 +184,8 @@ struct engine_lane {
 /* What is known of the queue for the entrypoints of one kind of lane. */
 typedef struct engine_side {
     size_t entrypoints;
-    bool hungry;  /* there may be due jobs that nobody has claimed */
-    bool backlog; /* the last claim came back full */
+    bool hungry;       /* there may be due jobs that nobody has claimed */
+    bool backlog;      /* the last claim came back full */
     int32_t priority;  /* and then, that of its last job */
     unsigned in_a_row; /* claims since the other side had one, which may have work as well */
 } engine_side;
@@ -240,8 +240,9 @@ struct engine {
     size_t lease_most;
     /* The end of a lease was refused, and nothing has been written since: see engine_lease.c */
     bool braked;
-    uint64_t brakes;             /* how often that was found out */
-    int64_t lease_not_before_us; /* meanwhile: a small lease that finds out whether it still is so */
+    uint64_t brakes; /* how often that was found out */
+    int64_t
+        lease_not_before_us; /* meanwhile: a small lease that finds out whether it still is so */
     backoff brake_backoff;
     size_t orphans;
     uint64_t fences_said, fences_heard, orphan_fence;
@@ -255,6 +256,7 @@ struct engine {
     int64_t swept_us, sweep_at_us, sweep_cost_us, sweep_last_cost_us;
     bool sweep_put_off;      /* until sweep_at_us, as others look at the same time */
     bool sweep_partial;      /* the last one has not seen everything */
+    bool late_last;          /* the last lease looked only at what cursors have passed */
     bool front;              /* claims can keep clear of other workers' */
     int64_t beside_until_us; /* and so long they do */
     engine_pace pace;
@@ -310,9 +312,9 @@ struct engine {
     backoff bad_row_backoff;
     int64_t release_not_before_us;
     backoff release_backoff;
-    pgq_error hopeless_error;    /* why the outcomes of jobs are refused */
-    int64_t unwritten_since_us;  /* a stopping worker's settles; CLOCK_NEVER: one was written */
-    unsigned releases_refused; /* one after the other, since the worker stops */
+    pgq_error hopeless_error;   /* why the outcomes of jobs are refused */
+    int64_t unwritten_since_us; /* a stopping worker's settles; CLOCK_NEVER: one was written */
+    unsigned releases_refused;  /* one after the other, since the worker stops */
 
     engine_listener listener;
     int64_t ping_at_us, ping_deadline_us;

@@ -189,7 +189,8 @@ void engine_add_lease(engine *e, int64_t now_us, engine_lane *lane)
     engine_add_cursors(e, now_us, lane, s);
     s->of.lease.try_all = s->of.lease.cursors == NULL && !e->leases.backlog;
     s->of.lease.hold_us = hold_us(e, s);
-    if (!s->of.lease.late) /* which may find nothing beside a backlog */
+    e->late_last = s->of.lease.late;
+    if (!s->of.lease.late)
         engine_took_turn(&e->leases, &e->rows);
     lane->lease_wakes_seen = e->wakes;
     lane->brakes_seen = e->brakes;

@@ -323,8 +323,8 @@ static bool drained(const engine *e)
     if (e->config.only_job != 0)
         return true; /* whatever else there may be to do */
     /* what is still held is refused; of orphans the rows are in the queue */
-    return !engine_hungry(e) && (e->queue_empty || (e->config.drain_now && !e->queue_due) ||
-                                 e->orphans > 0);
+    return !engine_hungry(e) &&
+           (e->queue_empty || (e->config.drain_now && !e->queue_due) || e->orphans > 0);
 }
 
 /* True when it has taken off. */

@@ -1,8 +1,8 @@
 /* Outcomes that the database refuses to take, and a worker that is to end all the same.
  *
- * One that runs tries them again and again: somebody may mend what is wrong. One that stops tries each
- * once more, and where the reason may be gone in a moment for as long as it would wait for a database
- * that is away. Then it ends with an error that names the jobs. */
+ * One that runs tries them again and again: somebody may mend what is wrong. One that stops tries
+ * each once more, and where the reason may be gone in a moment for as long as it would wait for a
+ * database that is away. Then it ends with an error that names the jobs. */
 #include "worker/engine_internal.h"
 #include "base/error.h"
 
@@ -35,7 +35,8 @@ void engine_despair_later(engine *e, int64_t now_us, engine_lane *lane, const pg
         engine_despair(e, lane->jobs[i], error);
 }
 
-/* Appends the ids of the first ones. Only in these states a job waits for its outcome to be written. */
+/* Appends the ids of the first ones. Only in these states a job waits for its outcome to be
+ * written. */
 static size_t count_hopeless(const engine *e, char *names)
 {
     static const job_state states[] = {JOB_FINISHED, JOB_DONE, JOB_REFUSED};
@@ -80,9 +81,8 @@ void engine_leave_unsettled(engine *e)
         return;
     if (count > NAMED_MAX)
         (void)snprintf(more, sizeof(more), " and %zu more", count - NAMED_MAX);
-    (void)error_set(&e->error, PGQ_E_DATABASE,
-                    "the outcome of %s %s%s could not be written: %s", count == 1 ? "job" : "jobs",
-                    names, more,
+    (void)error_set(&e->error, PGQ_E_DATABASE, "the outcome of %s %s%s could not be written: %s",
+                    count == 1 ? "job" : "jobs", names, more,
                     e->hopeless_error.message[0] != '\0' ? e->hopeless_error.message
                                                          : "its row is locked by somebody");
     (void)snprintf(e->error.sqlstate, sizeof(e->error.sqlstate), "%s", e->hopeless_error.sqlstate);

@@ -8,8 +8,9 @@
 #include "worker/engine_internal.h"
 
 enum {
-    TURNS_MAX = 3 /* claims one after the other of the side with the higher priority, at most: what
-                     is known of the other one was true when it was asked */
+    TURNS_MAX = 3, /* claims one after the other of the side with the higher priority, at most: what
+                      is known of the other one was true when it was asked */
+    ANSWER_US = 20 * 1000 /* an answer that takes longer is not waited for */
 };
 
 /* Above zero: of the row lane, below: of the leases. Zero: the same, or not known. */
@@ -31,16 +32,35 @@ bool engine_leases_turn(const engine *e)
     return e->rows.in_a_row >= (first > 0 ? TURNS_MAX : 1);
 }
 
-/* Some lane would lease now if there were room, and be it when a thread is free. */
+static bool has_said_lease(const engine_lane *lane)
+{
+    for (size_t i = lane->answered; i < lane->flight.count; i++) {
+        if (lane->flight.sentences[i].kind == SENTENCE_LEASE)
+            return true;
+    }
+    return false;
+}
+
+/* The lane would lease if there were room, and be it when a thread is free: now, or, in the leases'
+ * turn, in a moment, when what it has said is answered. */
+static bool waits(engine *e, int64_t now_us, const engine_lane *lane, bool planned)
+{
+    int64_t answered_us = lane->heard_us + ANSWER_US;
+    bool flies = lane->state == LANE_FLYING;
+
+    if (lane->state < LANE_IDLE || (lane->lease.open && !planned) || has_said_lease(lane) ||
+        (flies && (now_us >= answered_us || !engine_leases_turn(e))) ||
+        !engine_could_lease(e, now_us, lane))
+        return false;
+    if (flies)
+        e->pace.look_at_us = base_min_i64(e->pace.look_at_us, answered_us);
+    return true;
+}
+
 static bool leases_wait(engine *e, int64_t now_us, const engine_lane *planned)
 {
-    if (engine_fold_due(e, now_us))
-        return false;
-    for (int i = 1; i < e->lane_count; i++) {
-        engine_lane *lane = &e->lanes[i];
-
-        if (lane->state == LANE_IDLE && (lane == planned || !lane->lease.open) &&
-            engine_could_lease(e, now_us, lane))
+    for (int i = 1; i < e->lane_count && !engine_fold_due(e, now_us); i++) {
+        if (waits(e, now_us, &e->lanes[i], &e->lanes[i] == planned))
             return true;
     }
     return false;

@@ -119,7 +119,7 @@
     X(CONCLUDED, 2000, "job written by a lease's conclusion")                   \
     X(DEMOTED, 500, "job that outran its lease, picked from then on")           \
     X(CONCLUDE_REFUSED, 50, "conclusion refused")                               \
-    X(TRIAL, 20, "job leased to find out whether outcomes can be written")       \
+    X(TRIAL, 20, "job leased to find out whether outcomes can be written")      \
     X(ANNOUNCED, 50, "freed jobs announced")                                    \
     X(DONE_TOLD, 50, "jobs of a backlog announced as done")                     \
     X(ORPHAN_WRITTEN, 50, "outcome written after its lease was lost")           \

@@ -21,7 +21,8 @@ MUTANTS = {
         "    (void)lane;\n    return CLOCK_NEVER;"),
     "settle_forgotten": (
         "engine_reply.c", "outcomes of a refused settle are dropped",
-        "    unsettle(e, lane, only->group, only->group);\n    e->settle_not_before_us",
+        "    unsettle(e, lane, only->group, only->group);\n    engine_despair_later(e, now_us, lane, &reply->error);\n"
+        "    e->settle_not_before_us",
         "    for (size_t i = 0; i < lane->job_count; i++)\n"
         "        engine_forget(e, lane->jobs[i]);\n    e->settle_not_before_us"),
     "settle_lost": (
@@ -123,8 +124,8 @@ MUTANTS = {
         "    e->queue_empty |= current && !reply->queued;"),
     "drain_early": (
         "engine_plan.c", "a drain ends although a job is deferred",
-        "    return !engine_hungry(e) && (e->queue_empty ||",
-        "    return !engine_hungry(e) && (true ||"),
+        "    return !engine_hungry(e) &&\n           (e->queue_empty ||",
+        "    return !engine_hungry(e) &&\n           (true ||"),
     "drain_now_early": (
         "engine_plan.c", "a drain of what is due ends although something is",
         "(e->config.drain_now && !e->queue_due)",
@@ -508,8 +509,8 @@ MUTANTS = {
         "job->orphan)) {"),
     "lease_unfolded": (
         "engine_lease.c", "what leases write is never folded",
-        "    if (lane->lease_count > 0)\n        engine_fold_wanted(e);\n",
-        ""),
+        "        engine_release_brake(e);\n        engine_fold_wanted(e);\n",
+        "        engine_release_brake(e);\n"),
     # the pace
     "pace_sleeps": (
         "engine_plan.c", "nothing wakes a lane that rests beside others",
@@ -552,6 +553,14 @@ MUTANTS = {
         "engine_reply.c", "jobs whose release is refused for a moment are left picked",
         "    if (release_again(e, now_us, lane, reply))\n        return;\n",
         "    (void)release_again;\n"),
+    "unsettled_waited_for": (
+        "engine_refuse.c", "a stop does not end while one outcome is refused",
+        "    return e->state == ENGINE_STOPPING ? count_hopeless(e, NULL) : count_refused(e);",
+        "    (void)count_refused;\n    return 0;"),
+    "unsettled_at_once": (
+        "engine_refuse.c", "a stop does not wait for what may be mended",
+        "    if (now_us < e->unwritten_since_us + UNWRITTEN_US)\n        return;\n",
+        ""),
 }
 
 MISSING = """#include <stdio.h>

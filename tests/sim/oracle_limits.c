@@ -15,8 +15,7 @@ static bool counts_as_held(world *w, const model_row *row)
     const claim_record *claim = w->jobs[row->id - 1].claims;
 
     for (const claim_record *c = claim->older; c != NULL; c = c->older) {
-        if (c->owner == claim->owner &&
-            (c->hopeless || row->locked_until_us >= c->token.updated))
+        if (c->owner == claim->owner && (c->hopeless || row->locked_until_us >= c->token.updated))
             return false; /* it was lost to a ghost or behind a lock, and is found again */
     }
     return !oracle_left_behind(w, claim) && !(claim->body != NULL && claim->body->told_lost);

@@ -144,10 +144,10 @@ typedef struct claim_record {
     bool hopeless;      /* so late, or of a job so well known, that nobody would look for it */
     bool reply_pending; /* its reply may still reach the owner */
     bool settled, released;
-    bool tried;  /* it was begun in vain */
+    bool tried;          /* it was begun in vain */
     bool refused_at_end; /* its outcome, since its owner stops, as if for good */
     unsigned losses;     /* of its settles, with their connections */
-    body *body; /* NULL until the owner has heard of it, or without memory */
+    body *body;          /* NULL until the owner has heard of it, or without memory */
 } claim_record;
 
 typedef struct job_record {
@@ -294,7 +294,8 @@ struct worker {
     int64_t unwritten_us; /* since when its outcomes are refused; CLOCK_NEVER: they are not */
     int64_t vain_us; /* since when nothing of its leases is written; CLOCK_NEVER: something is */
     int trial_jobs;  /* that it has begun since, of leases that it said later */
-    int64_t done_since_us;   /* it stops and has nothing left; CLOCK_NEVER: it has, or does not */
+    int64_t done_since_us; /* it stops and has nothing left that it can settle; CLOCK_NEVER: it has,
+                              or does not */
     int64_t control_lost_us; /* since when it has no control lane; CLOCK_NEVER: it has one */
     int64_t deaf_noted_us;   /* CLOCK_NEVER: its listener has not failed, or is restored */
     int64_t settled_us[2];   /* the first settle since the last fold of the log, and of the counts;
@@ -573,6 +574,8 @@ bool oracle_left_behind(world *w, const claim_record *claim);
 /* oracle.c: memory, and the end */
 void oracle_began(body *b);
 void oracle_forgot(body *b);
+/* The outcomes of all jobs that it has, as the worker stops and as if for good. */
+bool oracle_all_refused(const worker *who);
 void oracle_ended(worker *who, const pgq_error *error);
 void oracle_ticked(worker *who);
 void oracle_counted(worker *who);

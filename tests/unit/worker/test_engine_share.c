@@ -1,8 +1,11 @@
 /* How the row lane and the leases divide the room in the pool while both have a backlog. */
 #include "stage.h"
 
+enum { ROUNDS = 4 }; /* of answers, in which what is said in the end is answered, too */
+
 typedef struct ended {
     size_t leased, picked;
+    size_t idle; /* so often a thread had nothing to do when everything was answered */
 } ended;
 
 /* All threads are busy: of the jobs, which take `run_us`, the oldest ends when a thread would. */
@@ -10,21 +13,23 @@ static ended work_busily(stage *s, int64_t for_us, int64_t run_us)
 {
     engine_outcome outcome = {.status = PGQ_STATUS_SUCCESSFUL, .run_us = run_us};
     int64_t end_us = s->now_us + for_us;
-    ended jobs = {0, 0};
+    ended jobs = {0, 0, 0};
 
     while (s->now_us < end_us) {
-        for (int lane = 0; lane < LANES; lane++)
-            answer(s, lane);
         if (s->started_count > 0) {
             void *job = s->started[0].job;
 
-            *(s->started[0].id % 2 == 1 ? &jobs.leased : &jobs.picked) += 1;
+            if (s->started[0].id % 2 == 1)
+                jobs.leased++;
+            else
+                jobs.picked++;
             memmove(&s->started[0], &s->started[1], --s->started_count * sizeof(s->started[0]));
             engine_outcome_of(s->e, s->now_us, job, &outcome);
             carry_out(s);
         }
-        for (int lane = 0; lane < LANES; lane++)
-            answer(s, lane);
+        for (int i = 0; i < ROUNDS * LANES; i++)
+            answer(s, i % LANES);
+        jobs.idle += s->started_count < THREADS;
         pass(s, run_us / THREADS);
     }
     return jobs;
@@ -43,6 +48,7 @@ static ended share(int64_t run_us, int32_t lease_priority, int32_t claim_priorit
     (void)work_busily(&s, 10 * SECOND, run_us);
     jobs = work_busily(&s, 60 * SECOND, run_us);
     close_stage(&s);
+    assert_int_equal(jobs.idle, 0);
     print_message("# jobs of %lld us: %zu leased, %zu picked\n", (long long)run_us, jobs.leased,
                   jobs.picked);
     return jobs;
