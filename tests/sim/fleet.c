@@ -99,6 +99,8 @@ static void note(worker *who, const engine_note *n)
     case NOTE_STOPPING:
         who->stopping = true;
         who->stop_us = w->now_us;
+        for (const body *b = who->bodies; b != NULL; b = b->next)
+            who->stopped_unsettled |= !b->forgotten && !b->abandoned && b->claim->refused;
         break;
     case NOTE_LISTENER_FAILED:
     case NOTE_LISTENER_RESTORED:

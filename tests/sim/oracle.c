@@ -238,6 +238,8 @@ static void check_end_was_due(worker *who)
         count_path(w, PATH_ENDED_DRAINED);
     else if (who->config.drain_now && !who->probe_said_due)
         count_path(w, PATH_ENDED_NOW);
+    else if (who->config.drain && who->stopped_unsettled) /* it tried once more */
+        count_path(w, PATH_ENDED_UNSETTLED);
     else
         violated(w, "I4: worker %d ended by itself", (int)who->serial);
     check_left_nothing(who);

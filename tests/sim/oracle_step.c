@@ -499,6 +499,8 @@ static void outcomes_heard(worker *who, const sentence *s, const sentence_reply 
 
     if (!r->refused)
         who->unwritten_us = CLOCK_NEVER;
+    for (size_t i = 0; r->refused && i < s->of.settle.count; i++)
+        claim_of_item(who->world, s, i)->refused = true;
     if (!r->refused || !who->stopping)
         return;
     if (again)

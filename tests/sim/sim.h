@@ -145,6 +145,7 @@ typedef struct claim_record {
     bool reply_pending; /* its reply may still reach the owner */
     bool settled, released;
     bool tried;          /* it was begun in vain */
+    bool refused;        /* its outcome, once at least */
     bool refused_at_end; /* its outcome, since its owner stops, as if for good */
     unsigned losses;     /* of its settles, with their connections */
     body *body;          /* NULL until the owner has heard of it, or without memory */
@@ -249,6 +250,7 @@ struct worker {
     engine_entrypoint entries[MODEL_ENTRIES_MAX];
     model_entry registered[MODEL_ENTRIES_MAX]; /* what its statements carry of them */
     bool alive, ready, stopping, asked_to_stop;
+    bool stopped_unsettled; /* when it began to stop an outcome had been refused */
     bool probe_said_empty, probe_said_due;
     int64_t probe_deferred;
     connection *lanes[ENGINE_LANES_MAX];
