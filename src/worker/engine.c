@@ -129,9 +129,9 @@ pgq_code engine_new(const engine_config *config, engine **ret_engine)
     e->contention_backoff = (backoff){CONTENTION_FIRST_US, CONTENTION_MAX_US, 0};
     e->drain_deadline_us = e->away_deadline_us = CLOCK_NEVER;
     e->refusal_backoff = (backoff){REFUSAL_FIRST_US, REFUSAL_MAX_US, 0};
-    e->bad_row_backoff = e->release_backoff = e->refusal_backoff;
+    e->bad_row_backoff = e->release_backoff = e->orphan_backoff = e->refusal_backoff;
     e->brake_backoff = (backoff){REFUSAL_FIRST_US, BRAKE_MAX_US, 0};
-    e->refused_again_us = e->unwritten_since_us = CLOCK_NEVER;
+    e->refused_again_us = e->orphans_again_us = e->unwritten_since_us = CLOCK_NEVER;
     *ret_engine = e;
     return PGQ_OK;
 }
@@ -331,6 +331,8 @@ static void begin_stop(engine *e, int64_t now_us)
     e->state = ENGINE_STOPPING;
     if (e->jobs[JOB_REFUSED].count > 0)
         e->refused_again_us = now_us; /* once more, before they are left */
+    if (e->orphans_again_us != CLOCK_NEVER)
+        e->orphans_again_us = now_us;
     e->settle_not_before_us = 0;
     if (e->config.drain_timeout_us > 0)
         e->drain_deadline_us = now_us + e->config.drain_timeout_us;

@@ -69,15 +69,16 @@ static size_t collect_known(engine *e, int64_t *known, bool adopts)
 
 /* Whether the job may be in the queue by now, by a settle or a release of which no answer has come:
  * then the claim whose reply was lost may have picked it again. One that is lost again and again,
- * as somebody keeps its row locked, is not waited for: when it is answered at last, what was
- * adopted is looked at once more. */
+ * as somebody keeps its row locked, or that the server gives up for that, is not waited for: when
+ * it is answered at last, what was adopted is looked at once more. */
 static bool is_undecided(const engine_job *job)
 {
     bool may_be_queued = job->state == JOB_RELEASING ||
                          (job->state == JOB_SETTLING && job->outcome.status == PGQ_STATUS_QUEUED);
 
-    return job->state != JOB_REFUSED && !job->hopeless && job->losses < 2 &&
-           (job->uncertain || may_be_queued);
+    if (job->state == JOB_REFUSED || job->put_off || job->hopeless || job->losses > 1)
+        return false;
+    return may_be_queued || (job->uncertain && job->losses + job->timeouts < 2);
 }
 
 static bool anything_undecided(const engine *e)

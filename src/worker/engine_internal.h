@@ -12,7 +12,7 @@ typedef enum job_state {
     JOB_FINISHED, /* has an outcome, waits to be settled */
     JOB_DONE,     /* has an outcome, waits for the end of its lease or, an orphan, to be resolved */
     JOB_SETTLING, /* in a settle that is not answered */
-    JOB_REFUSED,  /* its settle is refused whatever is written; waits for refused_again_us */
+    JOB_REFUSED,  /* its settle is refused though it is alone; waits for refused_again_us */
     JOB_GIVEN,    /* revoked unstarted, waits to be released */
     JOB_RELEASING, /* in a release that is not answered */
     JOB_STATES
@@ -33,9 +33,10 @@ typedef struct engine_job {
     list_link member;              /* in lease->lease.jobs */
     engine_lane *lease; /* the lane that has leased it; NULL: it is picked, or an orphan */
     bool orphan;        /* its lease was lost: see engine_lease.c */
-    bool refused;       /* its outcome is, whatever is written: it is picked first, to be kept */
+    bool refused;       /* an orphan whose outcome is: it is picked first, to be kept */
     bool moving;        /* what makes a picked job of it is under way */
     bool dropped;       /* while it moves: it is to be given back */
+    bool put_off;       /* an orphan: no resolve of its group until it is its turn again */
     bool passed_over;   /* an adoption has left it out, as it was known */
     bool large;         /* it was claimed by its id, for its size */
     row_place where;    /* of a leased one: its row */
@@ -53,6 +54,11 @@ typedef struct engine_job {
     int64_t alarm_us;    /* handed: when its timeout, its grace or its rest ends; CLOCK_NEVER */
     uint32_t group;      /* of a settle that was refused or lost, and split; 0: none */
     unsigned losses;     /* so often a settle of it was lost with its connection */
+    unsigned timeouts;   /* so often one was given up by the server, or its resolve was put off */
+    unsigned blame;      /* so often only its own outcome was refused */
+    uint64_t refused_at; /* engine_fortune.written then, and one more; 0: it was not refused */
+    unsigned refusals;   /* of it alone */
+    bool reworded;       /* it is tried with another text */
     bool lost;           /* the claim is gone: nothing may be written */
     bool uncertain;      /* a settle or release of it was sent and never answered */
     bool maybe_picked;   /* what makes a picked job of it, likewise */
@@ -74,6 +80,14 @@ typedef struct cancel_memory {
     int64_t until_us; /* when the last one is forgotten */
 } cancel_memory;
 
+/* What becomes of outcomes of one status. */
+typedef struct engine_fortune {
+    uint64_t written;
+    int64_t refused_id; /* the job that was refused alone since one was written; 0: none */
+    bool several;       /* or more than one */
+    uint32_t round;     /* the last one in which one of several was tried again */
+} engine_fortune;
+
 /* How much of a rated entrypoint may be started: a bucket that the rate fills. */
 typedef struct engine_bucket {
     double tokens;
@@ -86,6 +100,7 @@ typedef struct engine_bucket {
     double slow;           /* a decaying share of the runs that were too long for leases */
     claim_cursor *cursors; /* CURSORS_MAX; the highest priority first */
     size_t cursor_count;
+    engine_fortune fortunes[PGQ_STATUS_FAILED + 1];
     int64_t plain_until_us; /* it has too many priorities for cursors */
 } engine_bucket;
 
@@ -240,12 +255,17 @@ struct engine {
     size_t lease_most;
     /* The end of a lease was refused, and nothing has been written since: see engine_lease.c */
     bool braked;
-    uint64_t brakes; /* how often that was found out */
+    bool drained_in_part;    /* a drain has given up, as only refused outcomes were left */
+    uint64_t drain_requeues; /* engine.requeues then, and one more; 0: no drain has ended */
+    uint64_t brakes;         /* how often that was found out */
     int64_t
         lease_not_before_us; /* meanwhile: a small lease that finds out whether it still is so */
     backoff brake_backoff;
     size_t orphans;
     uint64_t fences_said, fences_heard, orphan_fence;
+    int64_t
+        orphans_again_us; /* when the next of those that are put off has its turn; CLOCK_NEVER */
+    backoff orphan_backoff;
     /* jobs that are to be claimed by their ids, for their size, and the lanes that had them locked
      */
     int64_t large[LARGE_MAX];
@@ -309,6 +329,7 @@ struct engine {
     int64_t look_again_us; /* how long to wait while due rows are locked by others */
     backoff refusal_backoff;
     int64_t refused_again_us; /* when the settles of JOB_REFUSED are tried again */
+    int64_t refused_tried_us; /* when they were */
     backoff bad_row_backoff;
     int64_t release_not_before_us;
     backoff release_backoff;
@@ -448,6 +469,8 @@ void engine_lose_lease(engine *e, engine_lane *lane, bool sent);
 bool engine_resolve_wanted(const engine *e, int64_t now_us);
 bool engine_resolve_due(const engine *e, int64_t now_us);
 void engine_add_resolve(engine *e, engine_lane *lane);
+/* One group of the orphans that are put off has its turn, if it is time. */
+void engine_orphans_again(engine *e, int64_t now_us);
 /* A resolve was not answered, or refused; `sent`: it may have been carried out. */
 void engine_unresolve(engine *e, engine_lane *lane, bool sent);
 /* What was to be settled on the lane was lost with its connection. */
@@ -498,7 +521,7 @@ void engine_settled(engine *e, int64_t now_us, engine_job *job);
 void engine_back_unseen(engine *e);
 void engine_settled_nothing(engine *e, engine_job *job);
 /* Its settle is tried again in a while, alone. */
-void engine_put_off(engine *e, int64_t now_us, engine_job *job, const pgq_error *error);
+void engine_put_off(engine *e, int64_t now_us, engine_job *job);
 void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
                           const sentence_reply *reply);
 void engine_tell_lost(engine *e, engine_job *job);
@@ -512,6 +535,24 @@ void engine_despair_later(engine *e, int64_t now_us, engine_lane *lane, const pg
 size_t engine_unsettleable(const engine *e);
 /* The run ends, and leaves them. */
 void engine_leave_unsettled(engine *e);
+
+/* engine_refusal.c */
+/* What is refused is one of the rows, for all that is known, and not everything. */
+bool engine_refused_for_row(const sentence_reply *reply);
+/* The server waited for something, as a row that somebody keeps locked, and gave it up. */
+bool engine_timed_out(const sentence_reply *reply);
+/* A settle was given up by the server. Said again at once it would meet the same lock: first comes
+ * what else there is. */
+void engine_await_lock(engine *e, int64_t now_us, engine_lane *lane, const pgq_error *error);
+/* An outcome was written. */
+void engine_praise(engine *e, const engine_job *job);
+/* A settle of it and others was refused. */
+void engine_refused_together(engine *e, engine_job *job);
+/* Of several that were refused since one like them was written only one is tried again a round. */
+bool engine_worth_a_try(engine *e, const engine_job *job, uint32_t round);
+/* An outcome was refused alone. Whether another is to be tried in its place: the same without its
+ * text, or, when it is certain to be this row that is refused, that the job has failed. */
+bool engine_reword(engine *e, engine_job *job, const pgq_error *error);
 
 /* engine_probe.c */
 void engine_learn_arrivals(engine *e, size_t rows);

@@ -424,12 +424,15 @@ void engine_job_begin(engine *e, int64_t now_us, engine_lane *lease, bool large,
     job->body = row->body;
     job->outcome = (engine_outcome){.status = PGQ_STATUS_QUEUED};
     job->group = 0;
-    job->losses = 0;
+    job->losses = job->timeouts = job->blame = 0;
+    job->refused_at = 0;
+    job->refusals = 0;
+    job->reworded = false;
     job->place = PLACE_POOL;
     job->alarm_us = CLOCK_NEVER;
     job->lost = job->uncertain = job->timed_out = job->told_to_stop = false;
     job->hopeless = job->refused = job->moving = job->dropped = job->maybe_picked = false;
-    job->passed_over = false;
+    job->passed_over = job->put_off = false;
     job->large = large;
     job->priority = row->priority;
     join_lease(job, lease, row);

@@ -79,9 +79,10 @@ static void forget_flight(engine *e, int64_t now_us, engine_lane *lane)
             engine_job *job = lane->jobs[place];
 
             job->uncertain = true;
-            if (kind == SENTENCE_SETTLE && lane->job_count == 1 && job->losses > ALONE_MAX)
-                engine_put_off(e, now_us, job, NULL);
-            else if (kind == SENTENCE_SETTLE)
+            if (kind == SENTENCE_SETTLE && lane->job_count == 1 && job->losses > ALONE_MAX) {
+                engine_put_off(e, now_us, job);
+                engine_despair(e, job, NULL);
+            } else if (kind == SENTENCE_SETTLE)
                 engine_finish_again(e, job);
             else
                 engine_give_back(e, now_us, job);

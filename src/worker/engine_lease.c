@@ -410,7 +410,7 @@ void engine_leave_lease(engine_job *job)
 void engine_no_orphan(engine *e, engine_job *job)
 {
     e->orphans -= job->orphan;
-    job->orphan = job->moving = false;
+    job->orphan = job->moving = job->put_off = false;
 }
 
 /* The job runs on, or ended meanwhile, as a picked one. */

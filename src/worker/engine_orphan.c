@@ -3,7 +3,10 @@
 #include "worker/engine_internal.h"
 #include "base/error.h"
 
-enum { RESOLVE_LEASES = 2 }; /* so many of them a resolve waits for a lock */
+enum {
+    RESOLVE_LEASES = 2, /* so many of them a resolve waits for a lock */
+    STOPPING_TURN_US = 100 * 1000
+};
 
 /* What was said of it may have been carried out: its end, or that it goes on as a picked job. */
 static void doubt(engine_job *job)
@@ -58,13 +61,13 @@ static engine_job *first_orphan(const engine *e)
     for (list_link *link = e->jobs[JOB_DONE].first; link != NULL; link = link->next) {
         engine_job *job = LIST_ENTRY(link, engine_job, link);
 
-        if (job->orphan && !job->moving)
+        if (job->orphan && !job->moving && !job->put_off)
             return job;
     }
     for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next) {
         engine_job *job = LIST_ENTRY(link, engine_job, link);
 
-        if (job->orphan && !job->moving)
+        if (job->orphan && !job->moving && !job->put_off)
             return job;
     }
     return NULL;
@@ -104,7 +107,7 @@ void engine_add_resolve(engine *e, engine_lane *lane)
         engine_job *job = LIST_ENTRY(link, engine_job, link);
 
         next = link->next;
-        if (!job->orphan || job->moving || job->group != group)
+        if (!job->orphan || job->moving || job->put_off || job->group != group)
             continue;
         bytes += job->outcome.text_bytes;
         if (lane->job_count == ENGINE_SETTLE_MAX ||
@@ -193,21 +196,100 @@ static void despair_of(engine *e, int64_t now_us, engine_lane *lane, const sente
         engine_despair(e, lane->jobs[i], &reply->error);
 }
 
+/* A worker that stops waits for nothing else. */
+static int64_t next_turn(engine *e, int64_t now_us)
+{
+    if (e->state == ENGINE_STOPPING)
+        return now_us + STOPPING_TURN_US;
+    return now_us + backoff_next(&e->orphan_backoff, &e->random);
+}
+
+/* A row of the resolve takes nothing, or somebody keeps it locked: it is said by halves, a group at
+ * a time and with pauses, in which claims have the row lane and adoptions their turn. */
+static void put_off(engine *e, int64_t now_us, engine_lane *lane, const pgq_error *error)
+{
+    size_t half = (lane->job_count + 1) / 2;
+
+    e->groups += 2;
+    for (size_t i = 0; i < lane->job_count; i++) {
+        lane->jobs[i]->group = i < half ? e->groups - 1 : e->groups;
+        lane->jobs[i]->put_off = true;
+        lane->jobs[i]->timeouts++;
+    }
+    if (e->orphans_again_us == CLOCK_NEVER)
+        e->orphans_again_us = next_turn(e, now_us);
+    engine_say(e, NOTE_SETTLE_FAILED, -1, lane->job_count == 1 ? lane->jobs[0]->token.id : 0,
+               (int64_t)lane->job_count, error);
+}
+
+/* The group that has waited longest: each that is put off gets a higher number. */
+static const engine_job *longest_put_off(const engine *e, job_state state, const engine_job *other)
+{
+    for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
+        const engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+        if (job->orphan && job->put_off && (other == NULL || job->group < other->group))
+            other = job;
+    }
+    return other;
+}
+
+static bool let_go(const engine *e, job_state state, uint32_t group)
+{
+    bool more = false;
+
+    for (list_link *link = e->jobs[state].first; link != NULL; link = link->next) {
+        engine_job *job = LIST_ENTRY(link, engine_job, link);
+
+        job->put_off = job->put_off && job->group != group;
+        more |= job->orphan && job->put_off;
+    }
+    return more;
+}
+
+void engine_orphans_again(engine *e, int64_t now_us)
+{
+    const engine_job *first;
+    uint32_t group;
+    bool more;
+
+    if (now_us < e->orphans_again_us)
+        return;
+    e->orphans_again_us = CLOCK_NEVER;
+    first = longest_put_off(e, JOB_HANDED, longest_put_off(e, JOB_DONE, NULL));
+    if (first == NULL) {
+        backoff_reset(&e->orphan_backoff);
+        return;
+    }
+    group = first->group;
+    more = let_go(e, JOB_DONE, group);
+    more |= let_go(e, JOB_HANDED, group);
+    if (more)
+        e->orphans_again_us = next_turn(e, now_us);
+}
+
 void engine_hear_resolve(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     bool ends = lane->items[0].status != PGQ_STATUS_PICKED;
     size_t next = 0;
 
-    if (reply->refused && ends) {
+    if (reply->refused && ends && !engine_timed_out(reply)) {
         engine_refuse_settle(e, now_us, lane, reply);
         lane->job_count = 0;
         return;
     }
     if (reply->refused) {
         despair_of(e, now_us, lane, reply);
+        if (engine_refused_for_row(reply))
+            put_off(e, now_us, lane, &reply->error);
+        else
+            e->settle_not_before_us = now_us + backoff_next(&e->refusal_backoff, &e->random);
         engine_unresolve(e, lane, false);
-        e->settle_not_before_us = now_us + backoff_next(&e->refusal_backoff, &e->random);
         return;
+    }
+    if (lane->jobs[0]->timeouts > 0 && e->orphans_again_us != CLOCK_NEVER) {
+        backoff_reset(&e->orphan_backoff); /* the next one need not wait */
+        e->orphans_again_us = now_us;
     }
     backoff_reset(&e->refusal_backoff);
     e->unwritten_since_us = CLOCK_NEVER;

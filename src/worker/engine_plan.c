@@ -322,9 +322,14 @@ static bool drained(const engine *e)
         return false;
     if (e->config.only_job != 0)
         return true; /* whatever else there may be to do */
-    /* what is still held is refused; of orphans the rows are in the queue */
-    return !engine_hungry(e) &&
-           (e->queue_empty || (e->config.drain_now && !e->queue_due) || e->orphans > 0);
+    return !engine_hungry(e) && (e->queue_empty || (e->config.drain_now && !e->queue_due));
+}
+
+/* What is still held is refused. The rows of orphans are in the queue, so that it does not become
+ * empty, and what else there is nobody knows. */
+static bool drained_in_part(const engine *e)
+{
+    return e->config.drain && !e->adopt_wanted && !engine_hungry(e) && e->orphans > 0;
 }
 
 /* True when it has taken off. */
@@ -347,7 +352,10 @@ static void plan_end(engine *e, int64_t now_us)
     if (anything_flies(e) || engine_any_lease(e) ||
         (engine_held(e) > 0 && engine_held(e) > engine_unsettleable(e)))
         return;
-    if (e->state == ENGINE_RUNNING && (e->config.drain || e->config.only_job != 0) && drained(e)) {
+    if (e->state == ENGINE_RUNNING && (e->config.drain || e->config.only_job != 0) &&
+        (drained(e) || drained_in_part(e))) {
+        e->drained_in_part = !drained(e);
+        e->drain_requeues = e->requeues + 1;
         if (e->deferred > 0)
             engine_say(e, NOTE_DEFERRED, -1, 0, e->deferred, NULL);
         engine_stop(e, now_us);
@@ -360,20 +368,26 @@ static void plan_end(engine *e, int64_t now_us)
     }
 }
 
-/* Each of them for itself, as it was refused. */
-static void plan_refused(engine *e)
+/* Each of them for itself, as it was put off. */
+static void plan_refused(engine *e, int64_t now_us)
 {
     list *refused = &e->jobs[JOB_REFUSED];
+    uint32_t round = ++e->groups;
 
     e->refused_again_us = CLOCK_NEVER;
+    e->refused_tried_us = now_us;
     if (refused->count == 0)
         backoff_reset(&e->bad_row_backoff);
-    while (refused->first != NULL) {
+    for (size_t left = refused->count; left > 0; left--) {
         engine_job *job = LIST_ENTRY(refused->first, engine_job, link);
 
-        job->group = ++e->groups;
-        engine_finish_again(e, job);
+        if (e->state == ENGINE_STOPPING || engine_worth_a_try(e, job, round))
+            engine_finish_again(e, job);
+        else
+            list_append(refused, list_pop(refused));
     }
+    if (refused->count > 0)
+        e->refused_again_us = now_us + backoff_next(&e->bad_row_backoff, &e->random);
 }
 
 void engine_plan(engine *e, int64_t now_us)
@@ -385,7 +399,8 @@ void engine_plan(engine *e, int64_t now_us)
         return;
     engine_give_up_flights(e, now_us);
     if (now_us >= e->refused_again_us)
-        plan_refused(e);
+        plan_refused(e, now_us);
+    engine_orphans_again(e, now_us);
     plan_control(e, now_us);
     e->pace.look_at_us = CLOCK_NEVER;
     do { /* what a lane settles may free a seat, for which another ends its lease */
@@ -501,7 +516,7 @@ int64_t engine_deadline(const engine *e)
     at = base_min_i64(at, e->away_deadline_us);
     at = base_min_i64(at, engine_patience_ends(e));
     at = base_min_i64(at, engine_answers_deadline(e));
-    at = base_min_i64(at, e->refused_again_us);
+    at = base_min_i64(at, base_min_i64(e->refused_again_us, e->orphans_again_us));
     at = base_min_i64(at, e->alarm_at_us);
     if (e->state == ENGINE_RUNNING)
         at = base_min_i64(at, e->rate_at_us);

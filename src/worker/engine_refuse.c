@@ -57,11 +57,13 @@ static size_t count_hopeless(const engine *e, char *names)
     return count;
 }
 
-/* A drain stops when it has nothing else. */
+/* A drain stops when it has nothing else; what only waits for a lock it waits for. */
 static size_t count_refused(const engine *e)
 {
-    size_t count = e->jobs[JOB_REFUSED].count;
+    size_t count = 0;
 
+    for (list_link *link = e->jobs[JOB_REFUSED].first; link != NULL; link = link->next)
+        count += LIST_ENTRY(link, engine_job, link)->timeouts == 0;
     for (list_link *link = e->jobs[JOB_DONE].first; link != NULL; link = link->next)
         count += LIST_ENTRY(link, engine_job, link)->refused;
     return count;
@@ -72,12 +74,30 @@ size_t engine_unsettleable(const engine *e)
     return e->state == ENGINE_STOPPING ? count_hopeless(e, NULL) : count_refused(e);
 }
 
+/* The last attempt of a drain has written what was refused before: a retry, or what another worker
+ * has by now. */
+static bool is_cut_short(const engine *e)
+{
+    bool requeued = e->config.drain && !e->config.drain_now && e->drain_requeues > 0 &&
+                    e->requeues + 1 > e->drain_requeues;
+
+    return e->drained_in_part || requeued;
+}
+
 void engine_leave_unsettled(engine *e)
 {
     char names[NAMES_BYTES] = "", more[NAMES_BYTES] = "";
     size_t count = count_hopeless(e, names);
 
-    if (count == 0 || e->error.code != PGQ_OK)
+    if (e->error.code != PGQ_OK)
+        return;
+    if (count == 0 && is_cut_short(e)) {
+        (void)error_set(
+            &e->error, PGQ_E_DATABASE,
+            "the queue may not be drained: the outcomes of jobs were refused for a while");
+        error_hint(&e->error, "nothing is lost: run it again");
+    }
+    if (count == 0)
         return;
     if (count > NAMED_MAX)
         (void)snprintf(more, sizeof(more), " and %zu more", count - NAMED_MAX);

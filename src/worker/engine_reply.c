@@ -197,15 +197,15 @@ static void unsettle(engine *e, engine_lane *lane, uint32_t first_group, uint32_
     }
 }
 
-void engine_put_off(engine *e, int64_t now_us, engine_job *job, const pgq_error *error)
+void engine_put_off(engine *e, int64_t now_us, engine_job *job)
 {
+    job->group = ++e->groups;
     engine_move(e, job, JOB_REFUSED);
-    engine_despair(e, job, error);
     if (e->refused_again_us == CLOCK_NEVER)
         e->refused_again_us = now_us + backoff_next(&e->bad_row_backoff, &e->random);
 }
 
-/* A row that the database refuses whatever is written: it is tried again, but holds up nobody. */
+/* It is tried again, but holds up nobody. */
 static void bad_row(engine *e, int64_t now_us, engine_job *job, const pgq_error *error)
 {
     if (job->orphan) { /* as it is, every worker in turn would lease it, run it and be refused */
@@ -214,7 +214,8 @@ static void bad_row(engine *e, int64_t now_us, engine_job *job, const pgq_error 
         engine_finish_again(e, job);
         return;
     }
-    engine_put_off(e, now_us, job, error);
+    engine_put_off(e, now_us, job);
+    engine_despair(e, job, error);
     engine_say(e, NOTE_SETTLE_FAILED, -1, job->token.id, 1, error);
 }
 
@@ -222,19 +223,20 @@ static void bad_row(engine *e, int64_t now_us, engine_job *job, const pgq_error 
 void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
     engine_job *only = lane->jobs[0];
-    bool again = reply->class == SQLSTATE_TRANSIENT || reply->class == SQLSTATE_SCHEMA ||
-                 reply->class == SQLSTATE_PERMISSION;
+    bool again = !engine_refused_for_row(reply);
 
+    if (engine_timed_out(reply)) {
+        engine_await_lock(e, now_us, lane, &reply->error);
+        return;
+    }
     if (!again && lane->job_count > 1) {
+        for (size_t i = 0; i < lane->job_count; i++)
+            engine_refused_together(e, lane->jobs[i]);
         e->groups += 2;
         unsettle(e, lane, e->groups - 1, e->groups);
         return;
     }
-    if (!again && only->own_type == NULL) {
-        engine_own_text(e, only, "SettleRefused", reply->error.message);
-        if (only->outcome.status != PGQ_STATUS_CANCELED)
-            only->outcome.status = PGQ_STATUS_EXCEPTION;
-        engine_say(e, NOTE_SETTLE_REFUSED, -1, only->token.id, 0, &reply->error);
+    if (!again && !only->orphan && engine_reword(e, only, &reply->error)) {
         unsettle(e, lane, only->group, only->group);
         return;
     }
@@ -264,6 +266,7 @@ static void expect_retry(engine *e, int64_t now_us, const engine_job *job)
 void engine_settled(engine *e, int64_t now_us, engine_job *job)
 {
     e->counts.settled_us = now_us;
+    engine_praise(e, job);
     if (job->outcome.status == PGQ_STATUS_QUEUED)
         expect_retry(e, now_us, job);
     engine_forget(e, job);

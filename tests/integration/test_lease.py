@@ -69,6 +69,23 @@ def test_a_refused_settle_writes_nothing_of_its_batch_and_the_bad_row_ends_alone
     assert not worker.events("claim.lost")
 
 
+def test_a_log_that_takes_nothing_for_a_while_makes_no_success_an_exception(
+    queue_db, produce, spawn_worker
+):
+    """As when the log is partitioned and the day's partition is missing."""
+    worker = spawn_worker(queue_db, *lane(), "--threads", "2", args=["sleep"])
+    warm_up(queue_db, produce, NewJob("sleep", b"0"))
+    queue_db.execute("ALTER TABLE pgqueuer_log ADD CONSTRAINT missing CHECK (status IN ('queued',"
+                     " 'picked')) NOT VALID")
+    ids = produce(queue_db, [NewJob("sleep", b"1")] * 100)
+    wait_until(lambda: len(worker.events("settle.failed")) >= 20, 10, "outcomes are refused")
+    queue_db.execute("ALTER TABLE pgqueuer_log DROP CONSTRAINT missing")
+    drained(queue_db)
+    worker.stop_cleanly()
+    assert {job_id: queue_db.log_of(job_id)[-1] for job_id in ids} == dict.fromkeys(ids, "successful")
+    assert not worker.events("settle.refused")
+
+
 # ---- the end of a lease ----
 
 

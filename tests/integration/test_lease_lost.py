@@ -4,6 +4,7 @@ and a worker that wakes up neither writes for others' jobs nor starts what it ha
 
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -97,6 +98,40 @@ def test_a_lease_whose_session_the_server_ends_costs_no_outcome_and_no_second_ru
                             " AND job_id = ANY (%s)", [[ids["done"], ids["on"], ids["held"]]])
     assert len(claimed) == 1 and begin <= claimed[0][0], "the time of the claim, not of the resolve"
     assert worker.events("lease.lost") and not worker.events("claim.lost")
+
+
+def test_a_row_that_somebody_keeps_locked_holds_up_no_other_outcome_of_a_lost_lease(
+    queue_db, produce, spawn_worker, journal
+):
+    worker = spawn_worker(queue_db, *OPTIONS, "--threads", "8", args=NAMES)
+    ids = one_of_each(queue_db, produce, journal, 700)
+    with queue_db.connect() as locker, ThreadPoolExecutor() as pool:
+        locker.execute("BEGIN")
+        lock = pool.submit(locker.execute, "SELECT 1 FROM pgqueuer WHERE id = %s FOR UPDATE", [ids["done"]])
+        waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+        wait_until(lambda: queue_db.rows(waits, [locker.info.backend_pid]), 10, "it waits for the row")
+        killed = sessions(queue_db)
+        assert leased(queue_db) == sorted(ids.values()), "too late: the machine is too slow"
+        for pid in killed:
+            queue_db.execute("SELECT pg_terminate_backend(%s)", [pid])
+        lock.result(timeout=10)
+        others = {name: ids[name] for name in ("bad", "held")}
+        wait_until(lambda: all(queue_db.log_of(others[name]) == LOGS[name] for name in others), 30,
+                   "the others' outcomes are there")
+        assert queue_db.log_of(ids["done"]) == ["queued"]
+        locker.execute("ROLLBACK")
+    open_gate(journal)
+    drained(queue_db)
+    worker.stop_cleanly()
+    # A lease that travels behind a resolve which waits may be over when its answer comes: then the
+    # second claim of this one gives it back unstarted, and it has a third.
+    again = ids.pop("again")
+    assert [run.attempts for run in journal.runs_of(again)] == [0, 1]
+    assert queue_db.log_of(again)[:3] == LOGS["again"][:3] and queue_db.log_of(again)[-1] == "successful"
+    for name, job_id in ids.items():
+        assert queue_db.log_of(job_id) == LOGS[name]
+        assert [run.attempts for run in journal.runs_of(job_id)] == [0], name
+    assert not worker.events("claim.lost")
 
 
 def test_a_frozen_worker_goes_on_when_the_server_has_ended_its_lease_and_nobody_took_the_job(

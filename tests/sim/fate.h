@@ -9,6 +9,7 @@
 #define FAULTS(X)                                                              \
     X(TRANSIENT, 500, "statement refused for a moment (40001)")                \
     X(PERMISSION, 100, "statement refused for lack of a privilege (42501)")    \
+    X(BROKEN_LOG, 100, "outcome refused, as all are for a while (23514)")      \
     X(SESSION, 200, "statement refused, session ending (57P01)")               \
     X(CONTENDED, 20, "claim refused, its seat just taken (23505)")             \
     X(POISON_TEXT, 100, "settle refused for the text of one job")              \

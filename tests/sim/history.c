@@ -123,6 +123,11 @@ static void draw_faults(world *w)
         for (int64_t left = between(w, 1, TIMES_MAX); left > 0; left--)
             plan(w, between(w, 0, w->faults_end_us), TALE_FAULT + f);
     }
+    if (kind > 2 && w->seed % 7 == 5) { /* not drawn: the other histories stay what they were */
+        w->fault_rates[FAULT_BROKEN_LOG] = 1;
+        for (int64_t left = between(w, 1, TIMES_MAX); left > 0; left--)
+            plan(w, between(w, 0, w->faults_end_us), TALE_FAULT + FAULT_BROKEN_LOG);
+    }
     w->locks = w->fault_rates[FAULT_LOCK] > 0;
     if (w->lease_us > 0 && kind > 0 && chance(w, 1500))
         w->walk_us = between(w, MS, 60 * MS);

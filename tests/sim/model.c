@@ -116,7 +116,7 @@ model_poison model_poisoned(model *m, int64_t now_us, int64_t manager, const sen
 
         if (item->status == PGQ_STATUS_PICKED)
             continue;
-        if (row->poison == POISON_TEXT && item->own_type == NULL)
+        if (row->poison == POISON_TEXT && item->own_type == NULL && item->text != NULL)
             return POISON_TEXT;
         if (row->poison == POISON_ROW && now_us < row->poisoned_until_us &&
             (s->kind == SENTENCE_CONCLUDE ||

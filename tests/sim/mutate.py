@@ -251,9 +251,38 @@ MUTANTS = {
         "    if (job->cancelled && job->outcome.status == PGQ_STATUS_QUEUED)",
         "    if (false)"),
     "cancelled_text_refused": (
-        "engine_reply.c", "a cancelled job whose text is refused becomes an exception",
-        "        if (only->outcome.status != PGQ_STATUS_CANCELED)\n",
-        ""),
+        "engine_refusal.c", "a cancelled job whose text is refused becomes an exception",
+        "    if (!text && job->outcome.status != PGQ_STATUS_CANCELED)",
+        "    if (!text || job->outcome.status == PGQ_STATUS_CANCELED)"),
+    "text_refused_status": (
+        "engine_refusal.c", "a job whose text is refused becomes an exception",
+        "    if (!text && job->outcome.status != PGQ_STATUS_CANCELED)",
+        "    if (job->outcome.status != PGQ_STATUS_CANCELED)"),
+    "blamed_at_once": (
+        "engine_refusal.c", "a job fails as soon as its outcome is refused alone",
+        "    return job->blame >= BLAME_MIN;", "    return true;"),
+    "blamed_for_all": (
+        "engine_refusal.c", "a job fails that is refused as all others are",
+        "    if (!fortune->several && (others || job->blame > 0))",
+        "    (void)others;\n    if (true)"),
+    "text_kept": (
+        "engine_refusal.c", "a text that is refused is never replaced",
+        "    text = job->outcome.text != NULL && !tried;",
+        "    text = false;"),
+    "put_off_for_ever": (
+        "engine_orphan.c", "an orphan that is put off has no turn again",
+        "    if (now_us < e->orphans_again_us)\n        return;\n",
+        "    if (e->orphans_again_us != 0)\n        return;\n"),
+    "put_off_once": (
+        "engine_orphan.c", "of the groups that are put off only the first has its turn",
+        "    if (more)\n        e->orphans_again_us",
+        "    if (false && more)\n        e->orphans_again_us"),
+    "locked_together": (
+        "engine_orphan.c", "a resolve that has met a lock is said again as it was",
+        "        lane->jobs[i]->group = i < half ? e->groups - 1 : e->groups;\n"
+        "        lane->jobs[i]->put_off",
+        "        lane->jobs[i]->group = e->groups + (half > SIZE_MAX / 2);\n"
+        "        lane->jobs[i]->put_off"),
     # timeouts, rests, parking
     "timeout_never": (
         "engine_job.c", "a timeout is never told",
@@ -438,7 +467,7 @@ MUTANTS = {
         "engine_orphan.c", "a running job of a lost lease is not secured",
         "    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next) {\n"
         "        engine_job *job = LIST_ENTRY(link, engine_job, link);\n\n"
-        "        if (job->orphan && !job->moving)\n            return job;\n",
+        "        if (job->orphan && !job->moving && !job->put_off)\n            return job;\n",
         "    for (list_link *link = e->jobs[JOB_HANDED].first; link != NULL; link = link->next) {\n"
         "        engine_job *job = LIST_ENTRY(link, engine_job, link);\n\n"
         "        if (false)\n            return job;\n"),

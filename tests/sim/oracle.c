@@ -11,8 +11,9 @@ enum {
     EMPTY_CLAIMS_PER_SECOND = 60, /* and some for every reason to look */
     PROBES_PER_SECOND = 250,      /* the same, with polls every 10 ms where it is deaf */
     CLAIMS_PER_WAKE = 6,
-    CLAIMS_PER_ROW = 3,       /* each may ask after a claim that came back full */
-    REFUSALS_PER_SECOND = 300 /* a bad row is refused once for each halving of its batch */
+    CLAIMS_PER_ROW = 3, /* each may ask after a claim that came back full */
+    /* a bad row is refused once for each halving of its batch, or all rows are */
+    REFUSALS_PER_SECOND = 300
 };
 
 void violated(world *w, const char *format, ...)
@@ -154,7 +155,7 @@ void oracle_counted(worker *who)
         violated(w, "I7: worker %d claims in a hot loop", (int)who->serial);
     if (who->probes > PROBES_PER_SECOND + CLAIMS_PER_WAKE * who->wakes + CLAIMS_PER_ROW * who->rows)
         violated(w, "I7: worker %d probes in a hot loop", (int)who->serial);
-    if (who->refusals > REFUSALS_PER_SECOND)
+    if (who->refusals > (w->now_us < w->broken_until_us + SECOND_US ? 3 : 1) * REFUSALS_PER_SECOND)
         violated(w, "I7: worker %d repeats what was refused in a hot loop", (int)who->serial);
 }
 
@@ -238,8 +239,6 @@ static void check_end_was_due(worker *who)
         count_path(w, PATH_ENDED_DRAINED);
     else if (who->config.drain_now && !who->probe_said_due)
         count_path(w, PATH_ENDED_NOW);
-    else if (who->config.drain && who->stopped_unsettled) /* it tried once more */
-        count_path(w, PATH_ENDED_UNSETTLED);
     else
         violated(w, "I4: worker %d ended by itself", (int)who->serial);
     check_left_nothing(who);
@@ -269,7 +268,8 @@ static bool out_of_time(const worker *who)
 bool oracle_all_refused(const worker *who)
 {
     for (const body *b = who->bodies; b != NULL; b = b->next) {
-        if (!b->forgotten && !b->abandoned && !b->claim->refused_at_end)
+        if (!b->forgotten && !b->abandoned &&
+            (b->state == BODY_RUNNING || !b->claim->refused_at_end))
             return false;
     }
     return true;
@@ -300,6 +300,8 @@ static void check_error(worker *who, const pgq_error *error)
         count_path(w, PATH_ENDED_DEAF);
     else if (error->code == PGQ_E_DATABASE && who->may_end)
         count_path(w, PATH_ENDED_REFUSED);
+    else if (error->code == PGQ_E_DATABASE && who->config.drain && who->stopped_unsettled)
+        count_path(w, PATH_ENDED_UNSETTLED); /* it tried once more, with success */
     else
         violated(w, "I7: worker %d ended with error %d, and nothing was refused to it",
                  (int)who->serial, (int)error->code);

@@ -129,14 +129,11 @@ static body *body_of_item(worker *who, const settle_item *item, const claim_reco
 
 static void check_item(body *b, const settle_item *item, const char *verb)
 {
-    world *w = b->worker->world;
-    bool refused = model_row_of(&w->model, item->token.id)->poison == POISON_ROW;
-
     if (item->status != PGQ_STATUS_PICKED) {
         hands_leave_rest(b);
         oracle_outcome_sent(b, item);
     } else if (!runs(b) && b->state != BODY_REVOKED && !oracle_gave_up_to_stop(b) &&
-               (b->state != BODY_ENDED || b->outcome.text_bytes == 0) && !refused) {
+               (b->state != BODY_ENDED || b->outcome.text_bytes == 0) && !b->claim->bad) {
         /* what is to be given back may be picked for that, and what has ended goes on as a picked
          * job, if the texts are too many or the outcome is refused */
         violated(b->worker->world, "I6: worker %d %s job %lld as running, and it does not run",
@@ -238,6 +235,9 @@ static void resolve_sent(worker *who, const sentence *s)
             return;
         if (!claim->lease->lost_heard || (claim->demoted && claim->resolved))
             violated(w, "I3: worker %d resolves job %lld, whose claim is not in doubt",
+                     (int)who->serial, (long long)item->token.id);
+        if (claim->company > 1 && s->of.settle.count >= claim->company)
+            violated(w, "I4: worker %d resolves job %lld with as many as met a lock",
                      (int)who->serial, (long long)item->token.id);
         if (claim->bad && item->status != PGQ_STATUS_PICKED)
             violated(w, "I2: worker %d leaves job %lld, whose outcome is refused, to others",

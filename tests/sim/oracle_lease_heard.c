@@ -130,10 +130,15 @@ static void resolve_heard(worker *who, const sentence *s, const sentence_reply *
     size_t next = 0;
 
     if (r->refused && r->class == SQLSTATE_DATA && s->of.settle.count == 1 &&
-        first->own_type != NULL && base_streq(first->own_type, "SettleRefused"))
+        first->status != PGQ_STATUS_PICKED)
         oracle_leased_claim(w, first->token.id, first->picked_us)->bad = true;
     if (!r->refused && r->place_count > 0)
         who->vain_us = CLOCK_NEVER;
+    for (size_t i = 0; r->error.code == PGQ_E_TIMEOUT && i < s->of.settle.count; i++) {
+        const settle_item *item = &s->of.settle.items[i];
+
+        oracle_leased_claim(w, item->token.id, item->picked_us)->company = s->of.settle.count;
+    }
     for (size_t i = 0; !r->refused && i < s->of.settle.count; i++) {
         const settle_item *item = &s->of.settle.items[i];
         claim_record *claim = oracle_leased_claim(w, item->token.id, item->picked_us);

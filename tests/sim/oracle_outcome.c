@@ -1,7 +1,11 @@
 /* What must hold of outcomes, cancellations, timeouts and rests. */
 #include "sim.h"
 
-enum { SECOND_US = 1000 * 1000, SLACK_US = 200 * 1000 };
+enum {
+    SECOND_US = 1000 * 1000,
+    SLACK_US = 200 * 1000,
+    REFUSALS_MIN = 7 /* of an outcome alone, before it is changed */
+};
 
 /* ---- what is written ---- */
 
@@ -31,6 +35,7 @@ void oracle_outcome_sent(const body *b, const settle_item *item)
     bool never_ran = b->state == BODY_NEW || b->state == BODY_REVOKED;
     pgq_status wanted = wanted_status(b);
     const void *text = b->state == BODY_ENDED && !b->abandoned ? b->outcome.text : NULL;
+    bool reworded;
 
     if ((never_ran && b->cancelled_us == CLOCK_NEVER) || b->state == BODY_WAITING ||
         (!b->abandoned && (b->state == BODY_RUNNING || b->state == BODY_PARKED))) {
@@ -38,12 +43,18 @@ void oracle_outcome_sent(const body *b, const settle_item *item)
                  (int)b->worker->serial, (long long)item->token.id);
         return;
     }
-    /* the database did not take its text, perhaps before it was cancelled */
-    if (item->own_type != NULL && base_streq(item->own_type, "SettleRefused") &&
+    /* the database did not take it, perhaps before it was cancelled; the text alone may be replaced
+     * without more ado */
+    reworded = item->own_type != NULL && base_streq(item->own_type, "SettleRefused");
+    if (reworded && item->status == PGQ_STATUS_EXCEPTION &&
         (wanted != PGQ_STATUS_CANCELED ||
-         (b->outcome.status == PGQ_STATUS_QUEUED && item->status == PGQ_STATUS_EXCEPTION &&
-          !b->cancelled_first)))
+         (b->outcome.status == PGQ_STATUS_QUEUED && !b->cancelled_first)))
         wanted = PGQ_STATUS_EXCEPTION;
+    if (reworded && (text == NULL || wanted != wanted_status(b)) &&
+        (b->claim->refused_alone < REFUSALS_MIN ||
+         model_row_of(&w->model, item->token.id)->poison != POISON_ROW))
+        violated(w, "I6: worker %d settles job %lld as refused, and that is not certain",
+                 (int)b->worker->serial, (long long)item->token.id);
     if (item->status != wanted)
         violated(w, "I6: worker %d settles job %lld as %d, and it has to be %d",
                  (int)b->worker->serial, (long long)item->token.id, (int)item->status, (int)wanted);

@@ -493,9 +493,7 @@ static claim_record *claim_of_item(world *w, const sentence *s, size_t i)
 /* A worker that stops tries what is refused for good once more, and the rest for a while. */
 static void outcomes_heard(worker *who, const sentence *s, const sentence_reply *r)
 {
-    const settle_item *first = &s->of.settle.items[0];
     bool again = r->class == SQLSTATE_TRANSIENT || r->class == SQLSTATE_PERMISSION;
-    bool last_word = first->own_type != NULL || first->status == PGQ_STATUS_PICKED;
 
     if (!r->refused)
         who->unwritten_us = CLOCK_NEVER;
@@ -505,8 +503,7 @@ static void outcomes_heard(worker *who, const sentence *s, const sentence_reply 
         return;
     if (again)
         who->unwritten_us = base_min_i64(who->unwritten_us, who->world->now_us);
-    if (again ? who->world->now_us < who->unwritten_us + UNWRITTEN_US
-              : s->of.settle.count > 1 || !last_word)
+    if (again ? who->world->now_us < who->unwritten_us + UNWRITTEN_US : s->of.settle.count > 1)
         return;
     for (size_t i = 0; i < s->of.settle.count; i++)
         claim_of_item(who->world, s, i)->refused_at_end = true;
@@ -559,6 +556,8 @@ static void settle_heard(worker *who, const sentence *s, const sentence_reply *r
         oracle_to_fold(who);
     else if (r->class == SQLSTATE_DATA && s->of.settle.count > 1)
         count_path(who->world, PATH_BISECTED);
+    else if (r->class == SQLSTATE_DATA && s->kind == SENTENCE_SETTLE)
+        oracle_claim_of(who->world, &s->of.settle.items[0].token)->refused_alone++;
 }
 
 static void probe_heard(worker *who, const sentence_reply *r)

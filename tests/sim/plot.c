@@ -411,9 +411,11 @@ static void planned_fault(world *w, fault f)
 {
     worker *who = victim(w, f);
 
-    if (f == FAULT_PERMISSION) { /* it counts when it refuses */
+    if (f == FAULT_PERMISSION) { /* these count when they refuse */
         w->denied_until_us = until_faults_end(w, 3 * SECOND);
         w->denied_claims = chance(w, 3000);
+    } else if (f == FAULT_BROKEN_LOG) {
+        w->broken_until_us = until_faults_end(w, 10 * SECOND);
     } else if (f == FAULT_LOCK || f == FAULT_CANCEL) {
         fault_of_row(w, f);
     } else if (f == FAULT_CANCEL_EVENT) {

@@ -206,6 +206,10 @@ static fault why_refused(connection *c, const sentence *s)
         count_fault(w, FAULT_PERMISSION);
         return FAULT_PERMISSION;
     }
+    if (w->now_us < w->broken_until_us && writes_outcomes(s)) {
+        count_fault(w, FAULT_BROKEN_LOG);
+        return FAULT_BROKEN_LOG;
+    }
     if (poison == POISON_NONE)
         return FAULT_COUNT;
     count_fault(w, poison == POISON_TEXT ? FAULT_POISON_TEXT : FAULT_POISON_ROW);
@@ -274,7 +278,8 @@ static bool refuse(connection *c, const sentence *s, bool timeout, sentence_repl
     if (timeout)
         count_path(c->owner->world, PATH_RESOLVE_TIMEOUT);
     *reply = (sentence_reply){.refused = true, .class = class_of(why)};
-    (void)error_set(&reply->error, PGQ_E_DATABASE, "refused by the simulated server");
+    (void)error_set(&reply->error, timeout ? PGQ_E_TIMEOUT : PGQ_E_DATABASE,
+                    "refused by the simulated server");
     refused_for(c, s, why);
     if (s->kind == SENTENCE_COMMIT || reply->class == SQLSTATE_CONNECTION)
         server_rollback(c);

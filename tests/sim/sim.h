@@ -133,11 +133,13 @@ typedef struct claim_record {
     int64_t picked_us; /* tells leases of one row from each other */
     int32_t attempts, priority;
     bool large;
-    bool bad;        /* its outcome was refused, whatever was written */
-    bool spare;      /* not to be begun: its owner has a record of the job */
-    bool concluding; /* a conclusion of it was said */
-    bool demoted;    /* it is a row's now, with a token of its own */
-    bool resolved;   /* a resolve of it was answered */
+    bool bad;          /* its outcome was refused alone, when it was resolved */
+    int refused_alone; /* so often its settle was */
+    size_t company;    /* with so many its resolve met a lock; 0: it has not */
+    bool spare;        /* not to be begun: its owner has a record of the job */
+    bool concluding;   /* a conclusion of it was said */
+    bool demoted;      /* it is a row's now, with a token of its own */
+    bool resolved;     /* a resolve of it was answered */
     int64_t sent_us;
     model_how how;
     bool late;          /* carried out after its connection was gone */
@@ -365,6 +367,7 @@ struct world {
     bool long_handlers, locks;
     int64_t faults_end_us, enqueue_end_us, away_until_us;
     int64_t denied_until_us; /* outcomes may not be written */
+    int64_t broken_until_us; /* they cannot be */
     bool denied_claims;      /* nor jobs be claimed */
     int wanted_workers, endless_left;
     int64_t backends;

@@ -66,6 +66,14 @@ typedef struct stage {
     int64_t beat_us;                      /* when the last beat was said */
     int64_t flown_us[LANES];
     size_t leases_alive, leases_dead; /* whose jobs could and could not start when they came */
+    bool failed;                      /* the transaction whose end is being answered */
+    bool broken_one;                  /* no outcome of this entrypoint can be written, */
+    uint32_t broken_entrypoint;
+    bool text_refused;  /* or none with a text of its own */
+    int64_t unlucky_id; /* not that it was successful */
+    int64_t locked_id;  /* somebody keeps its row locked */
+    size_t resolved;
+    size_t exceptions; /* that were written */
     struct {
         int64_t up_to, last_id; /* and how far we were then */
     } late[LATE_MAX];           /* claims */
@@ -290,11 +298,38 @@ static inline bool is_refused(stage *s, const sentence *said, sqlstate_class *re
     return s->unwritable && writes(said);
 }
 
+static inline void refuse(stage *s, const sentence *said, sentence_reply *reply)
+{
+    for (size_t i = 0; writes(said) && i < said->of.settle.count; i++) {
+        const settle_item *item = &said->of.settle.items[i];
+        int64_t id = item->token.id;
+
+        if ((s->broken_one && item->entrypoint == s->broken_entrypoint) ||
+            (s->text_refused && item->text != NULL && item->own_type == NULL) ||
+            (id == s->unlucky_id && item->status == PGQ_STATUS_SUCCESSFUL)) {
+            reply->refused = true;
+            reply->class = SQLSTATE_OTHER; /* P0001 of a trigger */
+            reply->error.code = PGQ_E_DATABASE;
+        } else if (id == s->locked_id && said->kind != SENTENCE_CONCLUDE && !reply->refused) {
+            reply->refused = true;
+            reply->class = SQLSTATE_TRANSIENT;
+            reply->error.code = PGQ_E_TIMEOUT;
+        }
+    }
+    if (said->kind == SENTENCE_COMMIT && s->failed)
+        reply->refused = true;
+    if (said->kind == SENTENCE_CONCLUDE || said->kind == SENTENCE_COMMIT)
+        s->failed = said->kind == SENTENCE_CONCLUDE && reply->refused;
+    if (said->kind == SENTENCE_RESOLVE && !reply->refused)
+        s->resolved += said->of.settle.count;
+    for (size_t i = 0; writes(said) && !reply->refused && i < said->of.settle.count; i++)
+        s->exceptions += said->of.settle.items[i].status == PGQ_STATUS_EXCEPTION;
+}
+
 /* Answers all that the lane has said, as a database that refuses nothing but what it is told to. */
 static inline void answer(stage *s, int lane)
 {
     size_t left = s->flights[lane] != NULL ? s->flights[lane]->count - s->heard[lane] : 0;
-    bool failed = false; /* the lane's transaction */
 
     while (left-- > 0 && !waits(s, lane)) {
         const sentence *said = &s->flights[lane]->sentences[s->heard[lane]++];
@@ -314,11 +349,10 @@ static inline void answer(stage *s, int lane)
         reply.rows = rows;
         reply.places = places;
         reply.stamps = stamps;
-        reply.refused =
-            is_refused(s, said, &reply.class) || (failed && said->kind == SENTENCE_COMMIT);
+        reply.refused = is_refused(s, said, &reply.class);
         if (reply.refused)
             (void)error_set(&reply.error, PGQ_E_DATABASE, "no such partition");
-        failed = reply.refused && said->kind == SENTENCE_CONCLUDE;
+        refuse(s, said, &reply);
         if (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM)
             reply.row_count = make_rows(s, said, rows);
         if (!reply.refused && writes(said) && (said->kind != SENTENCE_RESOLVE || !s->lost)) {
