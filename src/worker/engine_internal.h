@@ -526,7 +526,7 @@ void engine_refuse_settle(engine *e, int64_t now_us, engine_lane *lane,
                           const sentence_reply *reply);
 void engine_tell_lost(engine *e, engine_job *job);
 
-/* engine_refuse.c */
+/* engine_unsettled.c */
 /* The outcome of the job was refused, for good as far as one can see. */
 void engine_despair(engine *e, engine_job *job, const pgq_error *error);
 /* So were those of the lane's jobs, for a reason that may be gone later. */

@@ -583,11 +583,11 @@ MUTANTS = {
         "    if (release_again(e, now_us, lane, reply))\n        return;\n",
         "    (void)release_again;\n"),
     "unsettled_waited_for": (
-        "engine_refuse.c", "a stop does not end while one outcome is refused",
+        "engine_unsettled.c", "a stop does not end while one outcome is refused",
         "    return e->state == ENGINE_STOPPING ? count_hopeless(e, NULL) : count_refused(e);",
         "    (void)count_refused;\n    return 0;"),
     "unsettled_at_once": (
-        "engine_refuse.c", "a stop does not wait for what may be mended",
+        "engine_unsettled.c", "a stop does not wait for what may be mended",
         "    if (now_us < e->unwritten_since_us + UNWRITTEN_US)\n        return;\n",
         ""),
 }
