@@ -49,7 +49,7 @@ def test_a_refused_settle_writes_nothing_of_its_batch_and_the_bad_row_ends_alone
         before = len(journal.runs())
         bad = queue_db.value("SELECT nextval('pgqueuer_id_seq') + 10")
         queue_db.execute(REFUSE.format(job_id=bad))
-        ids = produce(queue_db, [NewJob("sleep", b"1")] * 60)
+        ids = produce(queue_db, [NewJob("sleep", b"0")] * 60)
         drained(queue_db)
         worker.stop_cleanly()
     assert bad in ids

@@ -124,8 +124,8 @@ MUTANTS = {
         "    e->queue_empty |= current && !reply->queued;"),
     "drain_early": (
         "engine_plan.c", "a drain ends although a job is deferred",
-        "    return !engine_hungry(e) &&\n           (e->queue_empty ||",
-        "    return !engine_hungry(e) &&\n           (true ||"),
+        "    return !engine_hungry(e) && (e->queue_empty ||",
+        "    return !engine_hungry(e) && (true ||"),
     "drain_now_early": (
         "engine_plan.c", "a drain of what is due ends although something is",
         "(e->config.drain_now && !e->queue_due)",

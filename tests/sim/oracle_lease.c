@@ -8,7 +8,7 @@ enum {
     HOLD_LEAST_US = 2 * SECOND_US,
     HOLD_MOST_US = 20 * SECOND_US,
     IDLE_LEASES_MAX = 300,
-    LARGE_LEASES_MAX = 100
+    LARGE_LEASES_MAX = 12
 };
 
 claim_record *oracle_leased_claim(world *w, int64_t id, int64_t picked_us)
