@@ -6,7 +6,7 @@
 
 enum {
     BLAME_MIN = 7, /* refusals of an outcome alone, while others like it are written */
-    PRAISED_AGAIN_US = 250 * 1000,
+    PRAISED_AGAIN_US = 250 * 1000, /* between two attempts since one like them was written */
     TEXT_EVERY = 2 /* of so many refusals one is followed by a settle with another text */
 };
 
