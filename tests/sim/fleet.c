@@ -67,7 +67,8 @@ static void update_since(int64_t *since_us, bool holds, int64_t now_us)
 void fleet_update_idle(worker *who)
 {
     world *w = who->world;
-    bool settles = false, claims = has_room(who), done = who->stopping && oracle_all_refused(who);
+    bool settles = false, claims = has_room(who),
+         done = who->stopping && oracle_all_refused(who, 2); /* the first time with its own text */
 
     for (int i = 1; i < who->lane_count; i++) {
         const connection *c = who->lanes[i];

@@ -265,11 +265,11 @@ static bool out_of_time(const worker *who)
            (who->hurried_us != CLOCK_NEVER && now_us >= who->hurried_us + SECOND_US);
 }
 
-bool oracle_all_refused(const worker *who)
+bool oracle_all_refused(const worker *who, int times)
 {
     for (const body *b = who->bodies; b != NULL; b = b->next) {
         if (!b->forgotten && !b->abandoned &&
-            (b->state == BODY_RUNNING || !b->claim->refused_at_end))
+            (b->state == BODY_RUNNING || b->claim->refused_at_end < times))
             return false;
     }
     return true;
@@ -284,7 +284,7 @@ static void check_gave_up(worker *who)
         count_path(w, PATH_ENDED_TIMEOUT);
     else if (!can_settle(who))
         count_path(w, PATH_ENDED_AWAY);
-    else if (oracle_all_refused(who))
+    else if (oracle_all_refused(who, 1))
         count_path(w, PATH_ENDED_UNSETTLED);
     else
         violated(w, "I7: worker %d gave up %zu jobs while it was connected", (int)who->serial,

@@ -506,17 +506,19 @@ static void outcomes_heard(worker *who, const sentence *s, const sentence_reply 
     if (again ? who->world->now_us < who->unwritten_us + UNWRITTEN_US : s->of.settle.count > 1)
         return;
     for (size_t i = 0; i < s->of.settle.count; i++)
-        claim_of_item(who->world, s, i)->refused_at_end = true;
+        claim_of_item(who->world, s, i)->refused_at_end++;
 }
 
 void oracle_unanswered(worker *who, const sentence *s)
 {
-    for (size_t i = 0; s->kind == SENTENCE_SETTLE && i < s->of.settle.count; i++) {
+    bool settles = s->kind == SENTENCE_SETTLE;
+
+    for (size_t i = 0; (settles || s->kind == SENTENCE_RESOLVE) && i < s->of.settle.count; i++) {
         claim_record *claim = claim_of_item(who->world, s, i);
 
         claim->losses++;
-        claim->refused_at_end |=
-            who->stopping && s->of.settle.count == 1 && claim->losses >= LOSSES;
+        claim->refused_at_end +=
+            settles && who->stopping && s->of.settle.count == 1 && claim->losses >= LOSSES;
     }
     if (claims(s)) {
         who->adopt_soon = true;

@@ -146,11 +146,11 @@ typedef struct claim_record {
     bool hopeless;      /* so late, or of a job so well known, that nobody would look for it */
     bool reply_pending; /* its reply may still reach the owner */
     bool settled, released;
-    bool tried;          /* it was begun in vain */
-    bool refused;        /* its outcome, once at least */
-    bool refused_at_end; /* its outcome, since its owner stops, as if for good */
-    unsigned losses;     /* of its settles, with their connections */
-    body *body;          /* NULL until the owner has heard of it, or without memory */
+    bool tried;         /* it was begun in vain */
+    bool refused;       /* its outcome, once at least */
+    int refused_at_end; /* so often, as if for good, since its owner stops */
+    unsigned losses;    /* of its settles, with their connections */
+    body *body;         /* NULL until the owner has heard of it, or without memory */
 } claim_record;
 
 typedef struct job_record {
@@ -580,7 +580,8 @@ bool oracle_left_behind(world *w, const claim_record *claim);
 void oracle_began(body *b);
 void oracle_forgot(body *b);
 /* The outcomes of all jobs that it has, as the worker stops and as if for good. */
-bool oracle_all_refused(const worker *who);
+/* Its outcomes so often at least. */
+bool oracle_all_refused(const worker *who, int times);
 void oracle_ended(worker *who, const pgq_error *error);
 void oracle_ticked(worker *who);
 void oracle_counted(worker *who);
