@@ -187,12 +187,11 @@ void engine_orphan_picked(engine *e, int64_t now_us, engine_lane *lane, engine_j
 /* Not even that they are picked can be written. */
 static void despair_of(engine *e, int64_t now_us, engine_lane *lane, const sentence_reply *reply)
 {
-    bool again = reply->class == SQLSTATE_TRANSIENT || reply->class == SQLSTATE_SCHEMA ||
-                 reply->class == SQLSTATE_PERMISSION;
-
-    if (again)
+    if (engine_may_pass(reply)) {
         engine_despair_later(e, now_us, lane, &reply->error);
-    for (size_t i = 0; !again && i < lane->job_count; i++)
+        return;
+    }
+    for (size_t i = 0; i < lane->job_count; i++)
         engine_despair(e, lane->jobs[i], &reply->error);
 }
 

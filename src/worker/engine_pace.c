@@ -73,20 +73,13 @@ static bool pauses(engine_pace *p, int64_t now_us)
     return now_us < p->again_us;
 }
 
-static bool leases(const engine_lane *lane)
-{
-    for (size_t i = lane->answered; i < lane->flight.count; i++) {
-        if (lane->flight.sentences[i].kind == SENTENCE_LEASE)
-            return true;
-    }
-    return false;
-}
-
 /* Until when the lane's lease has to do with the server: one that waits for handlers has not. */
 static int64_t busy_until(const engine_lane *lane)
 {
     if (lane->state == LANE_FLYING)
-        return lane->lease.open || leases(lane) ? lane->heard_us + SILENT_US : 0;
+        return lane->lease.open || engine_lane_said(lane, SENTENCE_LEASE)
+                   ? lane->heard_us + SILENT_US
+                   : 0;
     return lane->lease.open ? lane->lease.stirred_us + BUSY_US : 0;
 }
 

@@ -38,6 +38,15 @@ const sentence *engine_next_said(const engine *e, engine_said *at)
     return NULL;
 }
 
+bool engine_lane_said(const engine_lane *lane, sentence_kind kind)
+{
+    for (size_t i = lane->answered; i < lane->flight.count; i++) {
+        if (lane->flight.sentences[i].kind == kind)
+            return true;
+    }
+    return false;
+}
+
 bool engine_any_said(const engine *e, sentence_kind kind)
 {
     engine_said at = {0, 0};

@@ -10,6 +10,12 @@ enum {
     TEXT_EVERY = 2 /* of so many refusals one is followed by a settle with another text */
 };
 
+bool engine_may_pass(const sentence_reply *reply)
+{
+    return reply->class == SQLSTATE_TRANSIENT || reply->class == SQLSTATE_SCHEMA ||
+           reply->class == SQLSTATE_PERMISSION;
+}
+
 bool engine_timed_out(const sentence_reply *reply)
 {
     return reply->class == SQLSTATE_TRANSIENT && reply->error.code == PGQ_E_TIMEOUT;
@@ -17,9 +23,7 @@ bool engine_timed_out(const sentence_reply *reply)
 
 bool engine_refused_for_row(const sentence_reply *reply)
 {
-    return engine_timed_out(reply) ||
-           (reply->class != SQLSTATE_TRANSIENT && reply->class != SQLSTATE_SCHEMA &&
-            reply->class != SQLSTATE_PERMISSION);
+    return engine_timed_out(reply) || !engine_may_pass(reply);
 }
 
 void engine_await_lock(engine *e, int64_t now_us, engine_lane *lane, const pgq_error *error)

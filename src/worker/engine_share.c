@@ -32,15 +32,6 @@ bool engine_leases_turn(const engine *e)
     return e->rows.in_a_row >= (first > 0 ? TURNS_MAX : 1);
 }
 
-static bool has_said_lease(const engine_lane *lane)
-{
-    for (size_t i = lane->answered; i < lane->flight.count; i++) {
-        if (lane->flight.sentences[i].kind == SENTENCE_LEASE)
-            return true;
-    }
-    return false;
-}
-
 /* The lane would lease if there were room, and be it when a thread is free: now, or, in the leases'
  * turn, in a moment, when what it has said is answered. */
 static bool waits(engine *e, int64_t now_us, const engine_lane *lane, bool planned)
@@ -48,7 +39,8 @@ static bool waits(engine *e, int64_t now_us, const engine_lane *lane, bool plann
     int64_t answered_us = lane->heard_us + ANSWER_US;
     bool flies = lane->state == LANE_FLYING;
 
-    if (lane->state < LANE_IDLE || (lane->lease.open && !planned) || has_said_lease(lane) ||
+    if (lane->state < LANE_IDLE || (lane->lease.open && !planned) ||
+        engine_lane_said(lane, SENTENCE_LEASE) ||
         (flies && (now_us >= answered_us || !engine_leases_turn(e))) ||
         !engine_could_lease(e, now_us, lane))
         return false;

@@ -280,49 +280,51 @@ static inline bool writes(const sentence *said)
            said->kind == SENTENCE_RESOLVE;
 }
 
-/* Whether the sentence is refused, and as what. */
-static inline bool is_refused(stage *s, const sentence *said, sqlstate_class *ret_class)
+static inline void refuse_as(sentence_reply *reply, sqlstate_class class, pgq_code code)
 {
-    *ret_class = SQLSTATE_TRANSIENT;
-    if (said->kind == SENTENCE_RELEASE && s->release_refusals > 0) {
-        s->release_refusals--;
-        return true;
-    }
-    if ((said->kind == SENTENCE_RESOLVE && s->refuses) || (sweeps(said) && s->sweeps_refused))
-        return true;
-    *ret_class = SQLSTATE_DATA;
-    for (size_t i = 0; writes(said) && s->poison_id != 0 && i < said->of.settle.count; i++) {
-        if (said->of.settle.items[i].token.id == s->poison_id)
-            return true;
-    }
-    return s->unwritable && writes(said);
+    reply->refused = true;
+    reply->class = class;
+    (void)error_set(&reply->error, code, "no such partition");
 }
 
+static inline void refuse_item(const stage *s, const sentence *said, const settle_item *item,
+                               sentence_reply *reply)
+{
+    int64_t id = item->token.id;
+
+    if ((s->poison_id != 0 && id == s->poison_id) ||
+        (s->broken_one && item->entrypoint == s->broken_entrypoint) ||
+        (s->text_refused && item->text != NULL && item->own_type == NULL) ||
+        (id == s->unlucky_id && item->status == PGQ_STATUS_SUCCESSFUL))
+        refuse_as(reply, SQLSTATE_OTHER, PGQ_E_DATABASE); /* by a trigger */
+    else if (id == s->locked_id && said->kind != SENTENCE_CONCLUDE && !reply->refused)
+        refuse_as(reply, SQLSTATE_TRANSIENT, PGQ_E_TIMEOUT);
+}
+
+/* Whether the sentence is refused, and as what. */
 static inline void refuse(stage *s, const sentence *said, sentence_reply *reply)
 {
-    for (size_t i = 0; writes(said) && i < said->of.settle.count; i++) {
-        const settle_item *item = &said->of.settle.items[i];
-        int64_t id = item->token.id;
+    bool release = said->kind == SENTENCE_RELEASE && s->release_refusals > 0;
 
-        if ((s->broken_one && item->entrypoint == s->broken_entrypoint) ||
-            (s->text_refused && item->text != NULL && item->own_type == NULL) ||
-            (id == s->unlucky_id && item->status == PGQ_STATUS_SUCCESSFUL)) {
-            reply->refused = true;
-            reply->class = SQLSTATE_OTHER; /* P0001 of a trigger */
-            reply->error.code = PGQ_E_DATABASE;
-        } else if (id == s->locked_id && said->kind != SENTENCE_CONCLUDE && !reply->refused) {
-            reply->refused = true;
-            reply->class = SQLSTATE_TRANSIENT;
-            reply->error.code = PGQ_E_TIMEOUT;
-        }
-    }
+    s->release_refusals -= release;
+    if (release || (said->kind == SENTENCE_RESOLVE && s->refuses) ||
+        (sweeps(said) && s->sweeps_refused))
+        refuse_as(reply, SQLSTATE_TRANSIENT, PGQ_E_DATABASE);
+    else if (s->unwritable && writes(said))
+        refuse_as(reply, SQLSTATE_DATA, PGQ_E_DATABASE);
+    for (size_t i = 0; writes(said) && i < said->of.settle.count; i++)
+        refuse_item(s, said, &said->of.settle.items[i], reply);
     if (said->kind == SENTENCE_COMMIT && s->failed)
         reply->refused = true;
     if (said->kind == SENTENCE_CONCLUDE || said->kind == SENTENCE_COMMIT)
         s->failed = said->kind == SENTENCE_CONCLUDE && reply->refused;
-    if (said->kind == SENTENCE_RESOLVE && !reply->refused)
+}
+
+static inline void count_written(stage *s, const sentence *said)
+{
+    if (said->kind == SENTENCE_RESOLVE)
         s->resolved += said->of.settle.count;
-    for (size_t i = 0; writes(said) && !reply->refused && i < said->of.settle.count; i++)
+    for (size_t i = 0; writes(said) && i < said->of.settle.count; i++)
         s->exceptions += said->of.settle.items[i].status == PGQ_STATUS_EXCEPTION;
 }
 
@@ -349,10 +351,9 @@ static inline void answer(stage *s, int lane)
         reply.rows = rows;
         reply.places = places;
         reply.stamps = stamps;
-        reply.refused = is_refused(s, said, &reply.class);
-        if (reply.refused)
-            (void)error_set(&reply.error, PGQ_E_DATABASE, "no such partition");
         refuse(s, said, &reply);
+        if (!reply.refused)
+            count_written(s, said);
         if (said->kind == SENTENCE_LEASE || said->kind == SENTENCE_CLAIM)
             reply.row_count = make_rows(s, said, rows);
         if (!reply.refused && writes(said) && (said->kind != SENTENCE_RESOLVE || !s->lost)) {
